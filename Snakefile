@@ -1,0 +1,23 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+include: "rules/notebooks.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/tables/{table}.csv", table=matrix.tables()),
+        "results/figures/figure4_abdomen.pdf",
+        "results/notebooks/abdomen.ipynb",

@@ -1,0 +1,107 @@
+# Settings, wildcards and the few helpers that more than one rule file needs.
+import json
+import os
+import shutil
+from pathlib import Path
+
+from ssc import matrix
+from ssc.config import Settings, fingerprint, run_settings
+from ssc.errors import UserError
+
+try:
+    settings = Settings.read(config)
+except UserError as error:
+    raise WorkflowError(error)
+
+REAL_CORES = len(os.sched_getaffinity(0))
+CORES = workflow.cores or REAL_CORES
+GPUS_A_JOB = 1 if shutil.which("nvidia-smi") else 0
+
+
+wildcard_constraints:
+    data="phantom|real",
+    scale="smoke|small|paper",
+    task="|".join(matrix.tasks()),
+    source="btcv|chaos",
+    table="|".join(matrix.tables()),
+    key="[^/]+/[^/]+/[^/]+/[^/]+/seed[0-9]+/[^/]+",
+    part="test|validation",
+
+
+def job_threads(wildcards):
+    """So many of Snakemake's cores that no more jobs run at a time than the machine has cores."""
+    return max(1, CORES // REAL_CORES)
+
+
+def real_threads(wildcards, threads):
+    """The threads that a job may really compute on: its share of the machine."""
+    return max(1, threads * REAL_CORES // CORES)
+
+
+def run_of(wildcards):
+    return matrix.Run.from_key(wildcards.key)
+
+
+def raw_folder(data, source):
+    """Where the raw scans of an archive lie. Machine paths reach shell commands, never recorded params."""
+    if data == "phantom":
+        return f"data/phantom/{source}"
+    return getattr(settings, source) or f"data/real/{source}"
+
+
+def raw_arguments(wildcards, input):
+    """MODALITY=FOLDER for each modality of a run. Takes `input`, so that Snakemake doesn't record it."""
+    run = run_of(wildcards)
+    sources = matrix.tasks()[run.task].modalities
+    return [f"{m}={raw_folder(run.data, sources[m])}" for m in run.modalities]
+
+
+def case_manifests(run):
+    return [f"{matrix.cases_folder(run.data, run.scale, run.task, m)}/manifest.json" for m in run.modalities]
+
+
+def table_runs(table):
+    """The trainings behind a table, at the configured data, scale and seeds."""
+    return matrix.table_runs(table, settings.data, settings.scale, settings.seeds)
+
+
+def raw_listing(wildcards):
+    """Names and sizes of the raw files: a changed folder is verified anew, a moved one is not.
+
+    Where the scans are gone but their manifest is here (a clone after `dvc pull`), the manifest counts.
+    """
+    from ssc.data.verify import listing  # loads SimpleITK, which phantoms don't need here
+
+    try:
+        return listing(Path(raw_folder("real", wildcards.source)), wildcards.source)
+    except UserError:
+        manifest = Path(f"data/real/{wildcards.source}.json")
+        return json.loads(manifest.read_text())["listing"] if manifest.exists() else "missing"
+
+
+def preprocessing(wildcards):
+    """What decides a case, as JSON: one value, so that no change can hide from Snakemake."""
+    preset, modality = settings.preset_of(wildcards.data, wildcards.scale), wildcards.modality
+    clip = settings.ct_window_hu if modality == "ct" else settings.mri_percentiles
+    code = fingerprint("ssc/data/preprocess.py", "ssc/data/scan.py", "ssc/data/sources")
+    chosen = {"spacing_mm": preset.spacing_mm, "plane": preset.plane, "clip": clip, "code": code}
+    return json.dumps(chosen, sort_keys=True)
+
+
+def needed_cases(wildcards):
+    """Every case that a split of the task names."""
+    parts = [split[wildcards.modality] for split in matrix.splits()[wildcards.task].values()]
+    return sorted({case for part in parts for cases in part.values() for case in cases}, key=int)
+
+
+def training_threads(wildcards):
+    """A run of the development split comes alone and takes the whole machine."""
+    return CORES if run_of(wildcards).split == matrix.DEVELOPMENT else job_threads(wildcards)
+
+
+def evaluation(wildcards):
+    run = run_of(wildcards)
+    return {
+        "overlap": settings.preset_of(run.data, run.scale).overlap,
+        "code": fingerprint("ssc/inference.py", "ssc/metrics.py"),
+    }

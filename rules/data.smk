@@ -1,0 +1,78 @@
+# From nothing, or from the user's folders, to verified raw scans and preprocessed cases.
+
+
+rule phantoms:
+    output:
+        folder=directory("data/phantom/{source}"),
+        manifest="data/phantom/{source}.json",
+    log:
+        "logs/phantoms/{source}.log",
+    conda:
+        "../envs/environment.yaml"
+    threads: job_threads
+    params:
+        spec={"code": fingerprint("ssc/data/phantoms.py")},
+    message:
+        "Phantoms in the layout of {wildcards.source}"
+    shell:
+        "(python -m ssc phantoms {wildcards.source} {output.folder}"
+        " && python -m ssc manifest {wildcards.source} {output.folder} {output.manifest}) > {log} 2>&1"
+
+
+rule download_chaos:
+    output:
+        folder=directory("data/real/chaos"),
+    log:
+        "logs/download_chaos.log",
+    conda:
+        "../envs/environment.yaml"
+    message:
+        "CHAOS from zenodo.org (0.9 GB; goes on where it was stopped)"
+    shell:
+        "python -m ssc download {output.folder} > {log} 2>&1"
+
+
+rule verify:
+    input:
+        lambda w: "data/real/chaos" if w.source == "chaos" and settings.chaos is None else [],
+    output:
+        "data/real/{source}.json",
+    log:
+        "logs/verify/{source}.log",
+    conda:
+        "../envs/environment.yaml"
+    threads: job_threads
+    params:
+        listing=raw_listing,
+        folder=lambda w, input: raw_folder("real", w.source),
+    message:
+        "Verify the raw scans of {wildcards.source} in {params.folder}"
+    shell:
+        "python -m ssc manifest {wildcards.source} {params.folder} {output} > {log} 2>&1"
+
+
+rule preprocess:
+    input:
+        lambda w: f"data/{w.data}/{matrix.tasks()[w.task].modalities[w.modality]}.json",
+    output:
+        "results/cases/{data}/{scale}/{task}/{modality}/manifest.json",
+    log:
+        "logs/preprocess/{data}/{scale}/{task}/{modality}.log",
+    benchmark:
+        "logs/preprocess/{data}/{scale}/{task}/{modality}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: job_threads
+    resources:
+        real_threads=real_threads,
+    params:
+        settings=preprocessing,
+        source=lambda w: matrix.tasks()[w.task].modalities[w.modality],
+        folder=lambda w, input: raw_folder(w.data, matrix.tasks()[w.task].modalities[w.modality]),
+        cases=lambda w, output: os.path.dirname(output[0]),
+        need=needed_cases,
+    message:
+        "Preprocess {wildcards.modality} ({wildcards.data}, {wildcards.scale})"
+    shell:
+        "python -m ssc preprocess {params.source} {params.folder} {params.cases}"
+        " --settings {params.settings:q} --need {params.need} --threads {resources.real_threads} > {log} 2>&1"

@@ -1,0 +1,29 @@
+# Label maps in the scans' geometry, and the scores of every case.
+
+
+rule evaluate:
+    input:
+        weights=rules.train.output.weights,
+        record=rules.train.output.record,
+        settings=rules.settings.output,
+        cases=lambda w: case_manifests(run_of(w)),
+    output:
+        "results/predictions/{key}/{part}/scores.csv",
+    log:
+        "logs/evaluate/{key}/{part}.log",
+    benchmark:
+        "logs/evaluate/{key}/{part}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: job_threads
+    resources:
+        gpu=GPUS_A_JOB,
+        real_threads=real_threads,
+    params:
+        spec=evaluation,
+        raw=raw_arguments,
+    message:
+        "Segment and score {wildcards.key}, {wildcards.part} part"
+    shell:
+        "python -m ssc evaluate results/runs/{wildcards.key} --part {wildcards.part}"
+        " --overlap {params.spec[overlap]} --raw {params.raw} --threads {resources.real_threads} > {log} 2>&1"

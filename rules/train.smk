@@ -1,0 +1,42 @@
+# One settings file and one training a run of the matrix.
+
+
+localrules:
+    settings,
+
+
+rule settings:
+    output:
+        "results/runs/{key}/settings.json",
+    log:
+        "logs/settings/{key}.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        settings=lambda w: run_settings(settings, run_of(w)).model_dump_json(indent=1),
+    shell:
+        "printf '%s\\n' {params.settings:q} > {output} 2> {log}"
+
+
+rule train:
+    input:
+        "results/runs/{key}/settings.json",
+        lambda w: case_manifests(run_of(w)),
+    output:
+        weights="results/runs/{key}/weights.safetensors",
+        history="results/runs/{key}/history.csv",
+        record="results/runs/{key}/run.json",
+    log:
+        "logs/train/{key}.log",
+    benchmark:
+        "logs/train/{key}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: training_threads
+    resources:
+        gpu=GPUS_A_JOB,
+        real_threads=real_threads,
+    message:
+        "Train {wildcards.key}"
+    shell:
+        "python -m ssc train results/runs/{wildcards.key} --threads {resources.real_threads} > {log} 2>&1"

@@ -1,0 +1,115 @@
+"""Training batches: MONAI's crops and augmentation over cases held in memory.
+
+What is drawn at a step depends on seed, step and modality alone: every variant sees the same sequence, and
+a resumed run goes on in it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from monai.data import set_track_meta
+from monai.transforms import (
+    Compose,
+    RandAdjustContrastd,
+    RandAffined,
+    RandCropByLabelClassesd,
+    RandGaussianNoised,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+)
+from monai.transforms.utils import map_classes_to_indices
+from torch import Tensor
+
+from ssc.data.preprocess import read_case
+
+Size = tuple[int, ...]
+
+
+def load_case(folder: Path, case: str, crop: Size) -> tuple[Tensor, Tensor]:
+    """Image and label, each (1, D, H, W), padded with the image's minimum to at least ``crop``."""
+    image, label = (torch.from_numpy(sitk.GetArrayFromImage(x))[None] for x in read_case(folder, case))
+    return pad_to(image, crop, float(image.min())), pad_to(label, crop, 0)
+
+
+def pad_to(x: Tensor, size: Size, value: float) -> Tensor:
+    """Pad the last axes of ``x`` on both sides to at least ``size``."""
+    missing = [max(0, wanted - found) for wanted, found in zip(size, x.shape[-len(size) :], strict=True)]
+    widths = [n for m in reversed(missing) for n in (m // 2, m - m // 2)]
+    return torch.nn.functional.pad(x, widths, value=value) if any(missing) else x
+
+
+def augmentation(settings: dict[str, Any], strength: float, classes: int) -> Compose:
+    """Crop around a class drawn by ``class_ratios``, then change geometry and intensities at random.
+
+    Rotation turns about the slice axis only, since MONAI turns voxels and these are not cubes; borders
+    repeat the edge, never a mirror image.
+    """
+    p, crop = settings["probability"], settings["crop"]
+    scaling, intensity = settings["scaling"] * strength, settings["intensity"] * strength
+    rotation = float(np.deg2rad(settings["rotation_deg"] * strength))
+    return Compose(
+        [
+            RandCropByLabelClassesd(
+                ["image", "label"],
+                label_key="label",
+                spatial_size=crop,
+                ratios=list(settings["class_ratios"]),
+                num_classes=classes,
+                indices_key="indices",
+                warn=False,
+            ),
+            RandAffined(
+                ["image", "label"],
+                prob=p,
+                rotate_range=(rotation, 0, 0)[: 3 if len(crop) == 3 else 1],
+                scale_range=scaling,
+                mode=["bilinear", "nearest"],
+                padding_mode="border",
+            ),
+            RandScaleIntensityd("image", factors=intensity, prob=p),
+            RandShiftIntensityd("image", offsets=intensity, prob=p),
+            RandAdjustContrastd("image", prob=p, gamma=tuple(settings["gamma"])),
+            RandGaussianNoised("image", prob=p, std=settings["noise"] * strength),
+        ]
+    )
+
+
+class Sampler:
+    """Draws batches for the modalities of a run."""
+
+    def __init__(
+        self,
+        cases: dict[str, list[tuple[Tensor, Tensor]]],
+        settings: dict[str, Any],
+        strength: float,
+        classes: int,
+        seed: int,
+    ):
+        set_track_meta(False)
+        self.images, self.seed = settings["images"], seed
+        self.transform = augmentation(settings, strength, classes)
+        self.cases = {
+            modality: [
+                {"image": image, "label": label, "indices": map_classes_to_indices(label, classes)}
+                for image, label in entries
+            ]
+            for modality, entries in cases.items()
+        }
+
+    def batch(self, step: int) -> dict[str, dict[str, Tensor]]:
+        """modality -> image (B, 1, *crop) float32 and label (B, 1, *crop) uint8."""
+        drawn = {}
+        for modality, cases in self.cases.items():
+            generator = np.random.default_rng([self.seed, step, zlib.crc32(modality.encode())])
+            self.transform.set_random_state(seed=int(generator.integers(2**31)))
+            samples = [
+                self.transform(dict(cases[generator.integers(len(cases))]))[0] for _ in range(self.images)
+            ]
+            drawn[modality] = {key: torch.stack([s[key] for s in samples]) for key in ("image", "label")}
+        return drawn

@@ -1,0 +1,52 @@
+"""The rule behind ``config/splits.yaml``: five draws and one development split, fixed before any training."""
+
+from __future__ import annotations
+
+import numpy as np
+import yaml
+
+from ssc import matrix
+from ssc.errors import DataError
+
+BTCV_CASES = [f"{number:04d}" for number in (*range(1, 11), *range(21, 41))]
+CHAOS_CASES = [str(n) for n in (1, 2, 3, 5, 8, 10, 13, 15, 19, 20, 21, 22, 31, 32, 33, 34, 36, 37, 38, 39)]
+
+Parts = dict[str, list[str]]
+
+
+def _parts(shuffled: list[str], validation: int, test: int) -> Parts:
+    """Test cases first, then validation, the rest for training; each part sorted by number."""
+    held_out = validation + test
+    parts = {"train": shuffled[held_out:], "validation": shuffled[test:held_out], "test": shuffled[:test]}
+    return {part: sorted(ids, key=int) for part, ids in parts.items()}
+
+
+def make_splits(cases: dict[str, list[str]], cases_per_draw: dict[str, int], draws: tuple[str, ...]) -> dict:
+    """Splits by name, modality and part.
+
+    Draw d permutes each modality's sorted ids in turn with ``default_rng(1 + d)``; the first
+    ``cases_per_draw`` count, 70/10/20 % of them for training, validation and test. The development split
+    takes all cases, 60/20/20 %, from ``default_rng(0)``. Raises DataError where cases are missing.
+    """
+    for modality, count in cases_per_draw.items():
+        if len(cases[modality]) < count:
+            raise DataError(f"{modality}: {len(cases[modality])} cases found, a draw needs {count}")
+    splits = {}
+    for seed, name in enumerate((matrix.DEVELOPMENT, *draws)):
+        generator, splits[name] = np.random.default_rng(seed), {}
+        for modality, ids in cases.items():
+            shuffled = [str(case) for case in generator.permutation(sorted(ids, key=int))]
+            if name != matrix.DEVELOPMENT:
+                shuffled = shuffled[: cases_per_draw[modality]]
+            shares = (0.2, 0.2) if name == matrix.DEVELOPMENT else (0.1, 0.2)
+            validation, test = (round(share * len(shuffled)) for share in shares)
+            splits[name][modality] = _parts(shuffled, validation, test)
+    return splits
+
+
+def splits_yaml() -> str:
+    """The text of ``config/splits.yaml``."""
+    task = matrix.tasks()["abdomen"]
+    splits = make_splits({"ct": BTCV_CASES, "mri": CHAOS_CASES}, task.cases_per_draw, task.draws)
+    head = "# Written once from the rule in ssc/data/splits.py, before anything was trained. Do not edit.\n"
+    return head + yaml.safe_dump({"abdomen": splits}, default_flow_style=None, sort_keys=False, width=110)

@@ -1,0 +1,101 @@
+"""The objective: Eq. 9-12. Every loss returns a scalar; ``objective`` returns (loss, parts).
+
+Segmentation terms are MONAI's ``DiceCELoss``: cross-entropy plus soft Dice over batch and space jointly,
+background left out of Dice. A class absent from a batch adds a constant near 1 to Dice, without a gradient
+that matters.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from monai.losses import DiceCELoss
+from torch import Tensor
+
+from ssc.models.network import Output
+
+_dice_ce = DiceCELoss(include_background=False, softmax=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
+
+
+def segmentation(logits: Sequence[Tensor], target: Tensor) -> Tensor:
+    """L_seg with deep supervision: outputs weighted 1, 1/2, 1/4, … and normalised.
+
+    logits: (B, Z, *S) fine to coarse; target: one-hot (B, Z, *S), brought to coarser grids by nearest.
+    """
+    weights = [0.5**i for i in range(len(logits))]
+    losses = (_dice_ce(scale, _nearest(target, scale.shape[2:])) for scale in logits)
+    return sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
+
+
+def auxiliary(maps: Sequence[Tensor], target: Tensor, reading: str) -> Tensor:
+    """L_aux (Eq. 9): the same two terms on every scale's auxiliary map, summed over scales.
+
+    target: one-hot (B, Z, *S). ``reading`` on a coarser grid: 'soft' = shares of the classes in each
+    position, 'nearest' = the voxel at its centre.
+    """
+    pool = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[target.dim() - 2]
+    coarsen = pool if reading == "soft" else _nearest
+    return sum(_dice_ce(scale, coarsen(target, scale.shape[2:])) for scale in maps)
+
+
+def modality_consistency(embeddings: dict[str, Tensor]) -> Tensor:
+    """L_mcr (Eq. 10): 1 - cosine of the class embeddings Q (Z, 4C), summed over classes and modality pairs."""
+    pairs = itertools.combinations(embeddings.values(), 2)
+    return sum((1 - F.cosine_similarity(a, b, dim=-1)).sum() for a, b in pairs)
+
+
+def image_consistency(correlations: dict[str, Sequence[Tensor]], tau: float) -> Tensor:
+    """L_icr (Eq. 11): KL in both directions between softmax(E/τ) of the k-th images of two modalities.
+
+    correlations: modality -> E (B, Z, Z) of every scale. Summed over scales and classes, mean over images.
+    """
+    total = 0.0
+    for first, second in itertools.combinations(correlations.values(), 2):
+        for a, b in zip(first, second, strict=True):
+            p, q = (F.log_softmax(e / tau, dim=-1) for e in (a, b))  # over classes j
+            # KL(p‖q) + KL(q‖p) = Σ (p - q)(log p - log q)
+            total = total + ((p.exp() - q.exp()) * (p - q)).sum(dim=(1, 2)).mean()
+    return total
+
+
+def objective(
+    outputs: dict[str, Output],
+    labels: dict[str, Tensor],
+    embeddings: dict[str, Tensor],
+    settings: dict[str, Any],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """L (Eq. 12) and its unweighted parts. A term takes part where ``settings`` hold its weight.
+
+    labels: modality -> (B, 1, *S) of integers; embeddings: modality -> Q (Z, 4C).
+    """
+    targets = {m: _one_hot(labels[m], output.logits[0]) for m, output in outputs.items()}
+    parts = {f"seg_{m}": segmentation(output.logits, targets[m]) for m, output in outputs.items()}
+    loss = sum(parts.values())
+    if "alpha" in settings:
+        aux = {
+            f"aux_{m}": auxiliary(output.semantics.auxiliary, targets[m], settings["aux_target"])
+            for m, output in outputs.items()
+        }
+        loss, parts = loss + settings["alpha"] * sum(aux.values()), parts | aux
+    if "beta" in settings:
+        parts["mcr"] = modality_consistency(embeddings)
+        loss = loss + settings["beta"] * parts["mcr"]
+    if "gamma" in settings:
+        correlations = {m: output.semantics.correlations for m, output in outputs.items()}
+        parts["icr"] = image_consistency(correlations, settings["tau"])
+        loss = loss + settings["gamma"] * parts["icr"]
+    return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def _nearest(target: Tensor, size: Sequence[int]) -> Tensor:
+    """The value at the centre of each coarse voxel."""
+    return target if target.shape[2:] == tuple(size) else F.interpolate(target, size=tuple(size), mode="nearest-exact")
+
+
+def _one_hot(label: Tensor, logits: Tensor) -> Tensor:
+    """(B, 1, *S) of integers -> (B, Z, *S) in the type of the logits."""
+    return torch.zeros_like(logits).scatter_(1, label.long(), 1.0)

@@ -1,0 +1,218 @@
+"""The experiment matrix: tasks, structures, variants, runs, and which run feeds which table.
+
+Everything is read from ``config/matrix.yaml`` and ``config/splits.yaml``; nothing else in the project
+repeats it. Importing this module loads neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from ssc.errors import RunError, SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+DEVELOPMENT = "development"
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One segmented structure; its label value is its place in the task's list, from 1."""
+
+    name: str
+    label: str
+    colour: str
+    outline: str
+    source_values: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set pair with its backbone. ``modalities`` maps a modality to its archive."""
+
+    name: str
+    published_as: str
+    spatial_dims: int
+    backbone: str
+    modalities: dict[str, str]
+    cases_per_draw: dict[str, int]
+    draws: tuple[str, ...]
+    structures: tuple[Structure, ...]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes Z, background included."""
+        return len(self.structures) + 1
+
+    def source_values(self, source: str) -> list[tuple[int, int]]:
+        """First and last label value of ``source`` for our labels 1, 2, …, in that order."""
+        return [structure.source_values[source] for structure in self.structures]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of flags; what each one switches on stands in ``config/matrix.yaml``."""
+
+    name: str
+    label: str
+    joint: bool = False
+    own_encoder: bool = False
+    eam: bool = False
+    modulation: bool = False
+    mcr: bool = False
+    icr: bool = False
+
+    def __post_init__(self):
+        if (self.mcr or self.icr) and not (self.joint and self.eam):
+            raise SettingsError(f"variant {self.name}: mcr and icr need joint and eam")
+
+    def flags(self) -> dict[str, bool]:
+        """The flags that decide which modules a network has."""
+        return {name: getattr(self, name) for name in ("own_encoder", "eam", "modulation", "icr")}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper: its methods in the paper's order, and where differences are taken from."""
+
+    name: str
+    published: str
+    title: str
+    task: str
+    reference: str
+    methods: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: the key of everything that it writes."""
+
+    data: str
+    scale: str
+    task: str
+    split: str
+    seed: int
+    variant: str
+    modality: str | None  # None: trained on all modalities of the task
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that this run trains on, in the task's order."""
+        return (self.modality,) if self.modality else tuple(tasks()[self.task].modalities)
+
+    @property
+    def key(self) -> str:
+        """Relative path that names the run: data/scale/task/split/seedN/variant[-modality]."""
+        name = self.variant + (f"-{self.modality}" if self.modality else "")
+        return f"{self.data}/{self.scale}/{self.task}/{self.split}/seed{self.seed}/{name}"
+
+    @classmethod
+    def from_key(cls, key: str) -> Run:
+        """The run of a key, or of a folder that ends in one. Raises RunError."""
+        parts = Path(key).parts[-6:]
+        try:
+            data, scale, task, split, seed, name = parts
+            variant, _, modality = name.partition("-")
+            run = cls(data, scale, task, split, int(seed.removeprefix("seed")), variant, modality or None)
+            known = variants()[variant].joint == (not modality) and split in splits()[task]
+            known = known and (not modality or modality in tasks()[task].modalities)
+        except (ValueError, KeyError):
+            known = False
+        if not known:
+            raise RunError(
+                f"{key}: not a run. Expected …/DATA/SCALE/TASK/SPLIT/seedN/VARIANT, "
+                f"e.g. results/runs/phantom/small/abdomen/draw0/seed0/ours"
+            )
+        return run
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's results lie: settings, weights, history."""
+        return Path("results/runs") / self.key
+
+    @property
+    def state_folder(self) -> Path:
+        """Where a run under way keeps what it needs to go on after a kill."""
+        return Path("state") / self.key
+
+    def predictions(self, part: str) -> Path:
+        """Label maps and scores of one part of the split: 'test' or 'validation'."""
+        return Path("results/predictions") / self.key / part
+
+
+def cases_folder(data: str, scale: str, task: str, modality: str) -> Path:
+    """Preprocessed cases of one modality."""
+    return Path("results/cases") / data / scale / task / modality
+
+
+@cache
+def _matrix() -> dict:
+    return yaml.safe_load((ROOT / "config/matrix.yaml").read_text())
+
+
+@cache
+def tasks() -> dict[str, Task]:
+    """All tasks by name."""
+    found = {}
+    for name, row in _matrix()["tasks"].items():
+        sources = {modality: entry["source"] for modality, entry in row["modalities"].items()}
+        structures = tuple(
+            Structure(
+                **{key: entry[key] for key in ("name", "label", "colour", "outline")},
+                source_values={source: tuple(entry[source]) for source in sources.values()},
+            )
+            for entry in row["structures"]
+        )
+        found[name] = Task(
+            name=name,
+            published_as=row["published_as"],
+            spatial_dims=row["spatial_dims"],
+            backbone=row["backbone"],
+            modalities=sources,
+            cases_per_draw={m: entry["cases_per_draw"] for m, entry in row["modalities"].items()},
+            draws=tuple(row["draws"]),
+            structures=structures,
+        )
+    return found
+
+
+@cache
+def variants() -> dict[str, Variant]:
+    """All variants by name."""
+    return {name: Variant(name, **row) for name, row in _matrix()["variants"].items()}
+
+
+@cache
+def tables() -> dict[str, Table]:
+    """All tables by name."""
+    return {
+        name: Table(name=name, **{**row, "methods": tuple(row["methods"])})
+        for name, row in _matrix()["tables"].items()
+    }
+
+
+@cache
+def splits() -> dict[str, dict[str, dict[str, dict[str, list[str]]]]]:
+    """Case ids by task, split, modality and part (train, validation, test)."""
+    return yaml.safe_load((ROOT / "config/splits.yaml").read_text())
+
+
+def runs_of(variant: str, task: str, split: str, data: str, scale: str, seed: int) -> list[Run]:
+    """The trainings of one method on one split: one if joint, else one a modality."""
+    modalities = [None] if variants()[variant].joint else list(tasks()[task].modalities)
+    return [Run(data, scale, task, split, seed, variant, modality) for modality in modalities]
+
+
+def table_runs(table: str, data: str, scale: str, seeds: list[int]) -> list[Run]:
+    """Every training that feeds a table."""
+    row = tables()[table]
+    return [
+        run
+        for seed in seeds
+        for split in tasks()[row.task].draws
+        for method in row.methods
+        for run in runs_of(method, row.task, split, data, scale, seed)
+    ]

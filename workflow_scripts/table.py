@@ -1,0 +1,14 @@
+"""One table of the paper: tidy CSV, Markdown, HTML."""
+
+from pathlib import Path
+
+from ssc import matrix
+from ssc.results import tables
+
+snakemake = snakemake  # noqa: F821, PLW0127 (given by Snakemake)
+
+table = matrix.tables()[snakemake.wildcards.table]
+rows = tables.tidy(table, [matrix.Run.from_key(key) for key in snakemake.params.spec["runs"]])
+rows.to_csv(snakemake.output.csv, index=False, lineterminator="\n")
+Path(snakemake.output.markdown).write_text(tables.markdown(table, rows), encoding="utf-8")
+Path(snakemake.output.html).write_text(tables.page(table, rows), encoding="utf-8")
