@@ -1,0 +1,1 @@
+"""Structured semantic consistency for unpaired CT and MRI: method, experiment matrix, tables."""

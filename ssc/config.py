@@ -155,9 +155,7 @@ class Presets(Strict):
 
     phantom: Scales = Scales(
         smoke=Preset(**{**_SMOKE, **_PHANTOM_GRID}, crop=(16, 32, 32)),
-        small=Preset(
-            **{**_SMALL, **_PHANTOM_GRID}, crop=(16, 48, 64), steps=450, development_steps=450
-        ),
+        small=Preset(**{**_SMALL, **_PHANTOM_GRID}, crop=(16, 48, 64), steps=280, development_steps=280),
     )
     real: Scales = Scales(
         smoke=Preset(**{**_SMOKE, **_REAL_GRID}, crop=(16, 64, 64)),
@@ -222,7 +220,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _model_in(annotation: Any) -> type[BaseModel]:
-    return next((kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields")))
+    return next(kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields"))
 
 
 class RunSettings(Strict):

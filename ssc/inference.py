@@ -32,9 +32,7 @@ COLUMNS = ("case", "modality", "structure", "grid", "status", *SCORES)
 
 
 @torch.inference_mode()
-def probabilities(
-    network: Network, image: Tensor, modality: str, crop: Sequence[int], overlap: float
-) -> Tensor:
+def probabilities(network: Network, image: Tensor, modality: str, crop: Sequence[int], overlap: float) -> Tensor:
     """Class probabilities (Z, D, H, W) of an image (1, D, H, W), from overlapping windows of size ``crop``.
 
     Windows are weighted by a Gaussian; an image smaller than a window is padded with its minimum.
@@ -59,7 +57,9 @@ class Predictor:
         self.task, self.overlap, self.device = matrix.tasks()[self.run.task], overlap, device
         for name in ("settings.json", "run.json", "weights.safetensors"):
             if not (folder / name).is_file():
-                raise RunError(f"{folder}: {name} is missing; is the run trained? Make it with snakemake {folder}/{name}")
+                raise RunError(
+                    f"{folder}: {name} is missing; is the run trained? Make it with snakemake {folder}/{name}"
+                )
         self.settings = RunSettings.model_validate_json((folder / "settings.json").read_text())
         self.preprocessing = json.loads((folder / "run.json").read_text())["preprocessing"]
         self.network = inference_network(self.settings, self.run)
@@ -125,7 +125,9 @@ def _evaluate_case(predictor: Predictor, scan: Scan, case: tuple[sitk.Image, sit
     return rows
 
 
-def predict_scan(folder: Path, path: Path, out: Path, modality: str | None, overlap: float, device: torch.device) -> None:
+def predict_scan(
+    folder: Path, path: Path, out: Path, modality: str | None, overlap: float, device: torch.device
+) -> None:
     """Segment a user's own scan, a NIfTI file or a DICOM folder, into a NIfTI label map of its geometry.
 
     ``modality`` may be left out for DICOM. Raises DataError, RunError.
@@ -135,7 +137,9 @@ def predict_scan(folder: Path, path: Path, out: Path, modality: str | None, over
         modality = dicom_modality(path)
     known = predictor.run.modalities
     if modality not in known:
-        raise DataError(f"{path}: modality {modality or 'unknown'}; this run knows {', '.join(known)}. Give --modality.")
+        raise DataError(
+            f"{path}: modality {modality or 'unknown'}; this run knows {', '.join(known)}. Give --modality."
+        )
     scan = Scan(path.name, modality, read_image(path), None)
     labels = predictor.segment(scan)
     partial = out.with_name(f".part-{out.name}")  # keeps the ending that tells the format

@@ -21,25 +21,26 @@ from ssc.models.network import Output
 _dice_ce = DiceCELoss(include_background=False, softmax=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
 
 
-def segmentation(logits: Sequence[Tensor], target: Tensor) -> Tensor:
+def segmentation(logits: Sequence[Tensor], label: Tensor) -> Tensor:
     """L_seg with deep supervision: outputs weighted 1, 1/2, 1/4, … and normalised.
 
-    logits: (B, Z, *S) fine to coarse; target: one-hot (B, Z, *S), brought to coarser grids by nearest.
+    logits: (B, Z, *S) fine to coarse; label: (B, 1, *S) of integers, brought to coarser grids by nearest.
     """
     weights = [0.5**i for i in range(len(logits))]
-    losses = (_dice_ce(scale, _nearest(target, scale.shape[2:])) for scale in logits)
+    losses = (_dice_ce(scale, _one_hot(_nearest(label, scale), scale)) for scale in logits)
     return sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
 
 
-def auxiliary(maps: Sequence[Tensor], target: Tensor, reading: str) -> Tensor:
+def auxiliary(maps: Sequence[Tensor], label: Tensor, reading: str) -> Tensor:
     """L_aux (Eq. 9): the same two terms on every scale's auxiliary map, summed over scales.
 
-    target: one-hot (B, Z, *S). ``reading`` on a coarser grid: 'soft' = shares of the classes in each
-    position, 'nearest' = the voxel at its centre.
+    maps: (B, Z, *S) of any grids; label: (B, 1, *S) of integers. ``reading`` of the label on a coarser grid:
+    'soft' = shares of the classes in each position, 'nearest' = the voxel at its centre.
     """
-    pool = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[target.dim() - 2]
-    coarsen = pool if reading == "soft" else _nearest
-    return sum(_dice_ce(scale, coarsen(target, scale.shape[2:])) for scale in maps)
+    targets = (
+        _shares(label, scale) if reading == "soft" else _one_hot(_nearest(label, scale), scale) for scale in maps
+    )
+    return sum(_dice_ce(scale, target) for scale, target in zip(maps, targets, strict=True))
 
 
 def modality_consistency(embeddings: dict[str, Tensor]) -> Tensor:
@@ -72,12 +73,11 @@ def objective(
 
     labels: modality -> (B, 1, *S) of integers; embeddings: modality -> Q (Z, 4C).
     """
-    targets = {m: _one_hot(labels[m], output.logits[0]) for m, output in outputs.items()}
-    parts = {f"seg_{m}": segmentation(output.logits, targets[m]) for m, output in outputs.items()}
+    parts = {f"seg_{m}": segmentation(output.logits, labels[m]) for m, output in outputs.items()}
     loss = sum(parts.values())
     if "alpha" in settings:
         aux = {
-            f"aux_{m}": auxiliary(output.semantics.auxiliary, targets[m], settings["aux_target"])
+            f"aux_{m}": auxiliary(output.semantics.auxiliary, labels[m], settings["aux_target"])
             for m, output in outputs.items()
         }
         loss, parts = loss + settings["alpha"] * sum(aux.values()), parts | aux
@@ -91,11 +91,22 @@ def objective(
     return loss, {name: part.detach() for name, part in parts.items()}
 
 
-def _nearest(target: Tensor, size: Sequence[int]) -> Tensor:
-    """The value at the centre of each coarse voxel."""
-    return target if target.shape[2:] == tuple(size) else F.interpolate(target, size=tuple(size), mode="nearest-exact")
+def _nearest(label: Tensor, like: Tensor) -> Tensor:
+    """The label at the centre of each voxel of the grid of ``like``."""
+    size = like.shape[2:]
+    return (
+        label
+        if label.shape[2:] == size
+        else F.interpolate(label.to(torch.uint8), size=tuple(size), mode="nearest-exact")
+    )
 
 
-def _one_hot(label: Tensor, logits: Tensor) -> Tensor:
-    """(B, 1, *S) of integers -> (B, Z, *S) in the type of the logits."""
-    return torch.zeros_like(logits).scatter_(1, label.long(), 1.0)
+def _one_hot(label: Tensor, like: Tensor) -> Tensor:
+    """(B, 1, *S) of integers -> (B, Z, *S), classes and type as in ``like``."""
+    return torch.zeros_like(like).scatter_(1, label.long(), 1.0)
+
+
+def _shares(label: Tensor, like: Tensor) -> Tensor:
+    """Share of each class (B, Z, *S) in each voxel of the grid of ``like``."""
+    fine = torch.zeros(len(label), like.shape[1], *label.shape[2:], dtype=like.dtype, device=like.device)
+    return F.interpolate(fine.scatter_(1, label.long(), 1.0), size=tuple(like.shape[2:]), mode="area")

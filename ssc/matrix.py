@@ -189,8 +189,7 @@ def variants() -> dict[str, Variant]:
 def tables() -> dict[str, Table]:
     """All tables by name."""
     return {
-        name: Table(name=name, **{**row, "methods": tuple(row["methods"])})
-        for name, row in _matrix()["tables"].items()
+        name: Table(name=name, **{**row, "methods": tuple(row["methods"])}) for name, row in _matrix()["tables"].items()
     }
 
 

@@ -43,7 +43,9 @@ def score_structure(prediction: np.ndarray, truth: np.ndarray, spacing_mm: Seque
     }
 
 
-def score_case(prediction: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], names: Sequence[str]) -> list[dict]:
+def score_case(
+    prediction: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], names: Sequence[str]
+) -> list[dict]:
     """One row a structure; label maps (D, H, W) with values 1, 2, … in the order of ``names``."""
     return [
         {"structure": name, **score_structure(prediction == value, truth == value, spacing_mm)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import json
 import os
@@ -85,13 +86,17 @@ def _train(run: matrix.Run, settings: RunSettings, folder: Path, threads: int, d
     # Another number of threads changes sums in the last bits: a resumed run keeps its own.
     threads = content["identity"]["threads"] if content else threads
     torch.set_num_threads(threads)
-    set_determinism(run.seed, use_deterministic_algorithms=True if device.type == "cpu" else None)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a check for bugs that costs a tenth of a step
+    set_determinism(run.seed)
+    if device.type == "cpu":
+        # As use_deterministic_algorithms(True), but without its import of torch's compiler (2 s a run).
+        torch.set_deterministic_debug_mode("error")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # finds bugs, costs a tenth of a step
     state = _fresh_state(run, settings, device)
     if content:
         state.load(content)
         print(f"{run.key}: goes on at step {state.step} of {settings.steps}", file=sys.stderr)
     sampler, validation = _load_cases(run, settings, device)
+    gc.freeze()  # else every collection walks through all that torch and MONAI have loaded
     save = lambda: state.save(saved, identity | {"threads": threads})  # noqa: E731
     _run_steps(state, run, settings, sampler, validation, device, save)
     _write_results(state, run, folder, threads, device)
@@ -196,10 +201,15 @@ def _step(state, run, settings, batch, step: int, device: torch.device) -> dict[
     loss, parts = objective(outputs, labels, embeddings, settings.losses)
     if not torch.isfinite(loss):
         shown = ", ".join(f"{name} {float(value):.3g}" for name, value in parts.items())
-        raise RunError(f"{run.key}: the loss is not finite at step {step + 1} ({shown}); the last save stays")
+        cases = "; ".join(
+            f"{m} {', '.join(settings.cases[m]['train'][i] for i in sampled['cases'])}" for m, sampled in batch.items()
+        )
+        raise RunError(
+            f"{run.key}: the loss is not finite at step {step + 1} ({shown}); cases {cases}. The last save stays."
+        )
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), settings.optimiser["clip"])
+    nn.utils.clip_grad_norm_(network.parameters(), settings.optimiser["clip"], foreach=True)
     state.optimiser.step()
     state.scheduler.step()
     return {"loss": loss.detach(), **parts}

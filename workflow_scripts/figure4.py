@@ -3,8 +3,6 @@
 from ssc import matrix
 from ssc.results.figures import figure4
 
-snakemake = snakemake  # noqa: F821, PLW0127 (given by Snakemake)
-
 runs = [matrix.Run.from_key(key) for key in snakemake.params.spec["runs"]]
 figure = figure4(runs, matrix.tasks()["abdomen"], snakemake.params.raw)
 figure.savefig(snakemake.output.pdf, metadata={"CreationDate": None})

@@ -5,7 +5,5 @@ from pathlib import Path
 from ssc import matrix
 from ssc.results.notebooks import abdomen, execute
 
-snakemake = snakemake  # noqa: F821, PLW0127 (given by Snakemake)
-
 runs = [matrix.Run.from_key(key) for key in snakemake.params.spec["runs"]]
 execute(abdomen(runs), Path(snakemake.output[0]))

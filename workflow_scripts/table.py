@@ -5,8 +5,6 @@ from pathlib import Path
 from ssc import matrix
 from ssc.results import tables
 
-snakemake = snakemake  # noqa: F821, PLW0127 (given by Snakemake)
-
 table = matrix.tables()[snakemake.wildcards.table]
 rows = tables.tidy(table, [matrix.Run.from_key(key) for key in snakemake.params.spec["runs"]])
 rows.to_csv(snakemake.output.csv, index=False, lineterminator="\n")

@@ -27,9 +27,11 @@ GONE = ("HTTP 404", "HTTP 410")
 def download(address: str, path: Path, size: int, sha256: str) -> None:
     """Fetches ``address`` to ``path`` (``size`` bytes), going on with what ``path``.part already holds.
 
-    Raises DataError when the transfer stops for good (the part stays for a later call), or when the
-    whole file isn't the expected one (the part is removed).
+    A whole file at ``path`` is checked and kept. Raises DataError when the transfer stops for good (the
+    part stays for a later call), or when the file isn't the expected one (the part is removed).
     """
+    if path.is_file():
+        return _check_whole(path, address, size, sha256)
     part = path.with_name(f"{path.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     part.touch()
@@ -46,7 +48,11 @@ def download(address: str, path: Path, size: int, sha256: str) -> None:
             )
         if failures:
             time.sleep(min(2 ** (failures - 1), LONGEST_PAUSE_S))
-    _check_whole(part, address, size, sha256)
+    try:
+        _check_whole(part, address, size, sha256)
+    except DataError:
+        part.unlink()
+        raise
     part.replace(path)
 
 
@@ -58,9 +64,7 @@ def _transfer(address: str, part: Path, size: int) -> str:
             start = _start(response)
             with (
                 part.open("r+b") as file,
-                tqdm(
-                    total=size, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None
-                ) as bar,
+                tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
             ):
                 file.seek(start)
                 file.truncate()
@@ -80,14 +84,15 @@ def _start(response) -> int:
     return int(content_range[1]) if response.status == 206 and content_range else 0
 
 
-def _check_whole(part: Path, address: str, size: int, sha256: str) -> None:
+def _check_whole(file: Path, address: str, size: int, sha256: str) -> None:
     for what, found, expected in (
-        ("size", part.stat().st_size, size),
-        ("SHA-256", file_sha256(part), sha256),
+        ("size", file.stat().st_size, size),
+        ("SHA-256", file_sha256(file), sha256),
     ):
         if found != expected:
-            part.unlink()
-            raise DataError(f"{address}: {what} is {found}, expected {expected}. Removed it; run it again.")
+            raise DataError(
+                f"{file}: {what} is {found}, expected {expected} as {address}. Run again without this file."
+            )
 
 
 def extract(zip_path: Path, folder: Path, members: str) -> None:
@@ -107,7 +112,7 @@ def extract(zip_path: Path, folder: Path, members: str) -> None:
                 archive.extract(name, part)
     except zipfile.BadZipFile as error:
         raise DataError(
-            f"{zip_path}: can't be read as zip ({error}). Remove it and fetch it again."
+            f"{zip_path}: can't be read as zip ({error}), expected a whole one. Remove it and fetch it again."
         ) from error
     part.replace(folder)
 
@@ -117,6 +122,4 @@ def _check_names(names: list[str], zip_path: Path, members: str) -> None:
         raise DataError(f"{zip_path}: no {members} inside, expected some. Is this the right archive?")
     for name in names:
         if ".." in PurePosixPath(name).parts or "\\" in name:
-            raise DataError(
-                f"{zip_path}: {name} leads out of the folder, expected plain names. Don't use it."
-            )
+            raise DataError(f"{zip_path}: {name} leads out of the folder, expected plain names. Don't use it.")

@@ -87,8 +87,8 @@ def write_chaos(folder: Path, cases: Sequence[str]) -> None:
 def ct_case(case: int) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.float64]]:
     """Return one CT: image in HU (X, Y, Z), label (X, Y, Z) and affine (axes L, A, S) to RAS mm."""
     rng = np.random.default_rng([CT_MODALITY, case, SEED])
-    in_plane = rng.uniform(2.45, 2.85)
-    size = int(np.clip(round(rng.uniform(340, 380) / in_plane), 130, 150))
+    in_plane = rng.uniform(2.9, 3.4)
+    size = round(rng.uniform(340, 380) / in_plane)
     spacing_mm = (in_plane, in_plane, rng.uniform(4.0, 6.0))
     below, above = rng.uniform(150, 225), rng.uniform(105, 135)
     shape = (size, size, round((below + above) / spacing_mm[2]))
@@ -107,8 +107,8 @@ def mri_case(case: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8], Triple, 
     With them the spacing in mm (column, row, slice) and the first voxel's centre in LPS mm.
     """
     rng = np.random.default_rng([MRI_MODALITY, case, SEED])
-    in_plane = rng.uniform(2.3, 2.6)
-    size = int(np.clip(round(rng.uniform(325, 365) / in_plane), 128, 144))
+    in_plane = rng.uniform(2.6, 3.0)
+    size = round(rng.uniform(325, 365) / in_plane)
     below, above = rng.uniform(128, 165), rng.uniform(100, 140)
     slices = round(float(np.clip((below + above) / rng.uniform(6.5, 9.0), 27, 39)))
     gap = (below + above) / slices
@@ -159,11 +159,7 @@ class Body:
         u, v, w = np.tensordot(matrix.T, offset, 1)
         if bend:
             u = u + np.float32(bend / radii[2] ** 2) * w * w
-        rho = (
-            (u / np.float32(radii[0])) ** 2
-            + (v / np.float32(radii[1])) ** 2
-            + (w / np.float32(radii[2])) ** 2
-        )
+        rho = (u / np.float32(radii[0])) ** 2 + (v / np.float32(radii[1])) ** 2 + (w / np.float32(radii[2])) ** 2
         if gap_mm:
             self.fill(window, rho < (1 + gap_mm / np.mean(radii)) ** 2, Tissue.CAVITY, over)
             over = (Tissue.CAVITY,)
@@ -177,7 +173,7 @@ class Body:
 
 def _axes(rng: np.random.Generator, shape: Shape, spacing_mm: Triple, below_mm: float) -> list[Array]:
     """Voxel centres in body millimetres; the patient lies off the middle of the field of view."""
-    shift = rng.uniform((-27, -24, -12), (27, 24, 12))
+    shift = rng.uniform((-24, -22, -11), (24, 22, 11))
     starts = (-(shape[0] - 1) / 2 * spacing_mm[0], -(shape[1] - 1) / 2 * spacing_mm[1], -below_mm)
     grids = zip(shape, spacing_mm, shift + starts, strict=True)
     return [np.float32(start + np.arange(size) * step) for size, step, start in grids]
@@ -270,7 +266,7 @@ def _stomach_and_spleen(rng: np.random.Generator, body: Body, inner: tuple[float
     turn = (rng.normal(-20, 8), rng.normal(-25, 8), 0)
     body.ellipsoid(T.STOMACH_WALL, stomach, radii, SOFT, turn=turn, gap_mm=3)
     body.ellipsoid(T.STOMACH, stomach, radii - 4, (T.STOMACH_WALL,), turn=turn)
-    body.ellipsoid(T.STOMACH_GAS, stomach + (0, 14, 6), radii * 0.55, (T.STOMACH,), turn=turn)
+    body.ellipsoid(T.STOMACH_GAS, np.add(stomach, (0, 14, 6)), radii * 0.55, (T.STOMACH,), turn=turn)
     spleen, radii = rng.normal((0.76 * inner[0], -30, 28), (4, 5, 8)), rng.normal((34, 48, 59), (1.5, 2, 3))
     body.ellipsoid(T.SPLEEN, spleen, radii, SOFT, turn=rng.normal((-12, -8, -20), 5), bend=-10, gap_mm=3)
     _part_from_wall(body, inner, T.SPLEEN)
@@ -285,7 +281,7 @@ def _kidneys(rng: np.random.Generator, body: Body, inner: tuple[float, float]) -
         turn = rng.normal((-8, side * -12, side * 25), (4, 4, 8))
         body.ellipsoid(cortex, centre, radii, SOFT, turn=turn, bend=side * 10, gap_mm=6)
         body.ellipsoid(medulla, centre, radii * 0.66, (cortex,), turn=turn, bend=side * 10)
-        hilum = centre + (-side * 17, 5, 0)
+        hilum = np.add(centre, (-side * 17, 5, 0))
         body.ellipsoid(T.SINUS, hilum, (15, 9, 20), (cortex, medulla, T.CAVITY), turn=turn)
 
 
@@ -301,7 +297,7 @@ def _chest(rng: np.random.Generator, body: Body, inner: tuple[float, float]) -> 
 def _lay_on_table(tissue: NDArray[np.uint8]) -> None:
     """Put a thin board under the back, where the field of view reaches that far."""
     lowest = int(np.argmax((tissue > 0).any(axis=(0, 2))))
-    board = tissue[:, max(lowest - 3, 0) : max(lowest - 1, 0)]
+    board = tissue[:, max(lowest - 4, 0) : max(lowest - 1, 0)]
     board[board == T.AIR] = T.TABLE
 
 
@@ -333,7 +329,7 @@ def _ct_values(rng: np.random.Generator) -> dict[Tissue, float]:
         T.SINUS: -60, T.STOMACH_WALL: muscle + 15 * dose, T.STOMACH: rng.uniform(10, 220),
         T.STOMACH_GAS: -900, T.GAS: -900,
         T.BOWEL_A: kidney + rng.normal(0, 20), T.BOWEL_B: spleen + rng.normal(0, 20),
-        T.BOWEL_C: liver + rng.normal(0, 20), T.BOWEL_D: rng.uniform(10, 60), T.TABLE: -300,
+        T.BOWEL_C: liver + rng.normal(0, 20), T.BOWEL_D: rng.uniform(10, 60), T.TABLE: 40,
     }  # fmt: skip
 
 

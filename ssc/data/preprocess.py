@@ -85,9 +85,7 @@ def _resample_label(label: sitk.Image, grid: sitk.Image, classes: int) -> sitk.I
     """Each class linearly, then arg-max; a tie goes to the lower value."""
     shares = [
         sitk.GetArrayFromImage(
-            sitk.Resample(
-                sitk.Cast(label == value, sitk.sitkFloat32), grid, sitk.Transform(), sitk.sitkLinear, 0.0
-            )
+            sitk.Resample(sitk.Cast(label == value, sitk.sitkFloat32), grid, sitk.Transform(), sitk.sitkLinear, 0.0)
         )
         for value in range(classes)
     ]

@@ -102,14 +102,14 @@ class Sampler:
             for modality, entries in cases.items()
         }
 
-    def batch(self, step: int) -> dict[str, dict[str, Tensor]]:
-        """modality -> image (B, 1, *crop) float32 and label (B, 1, *crop) uint8."""
+    def batch(self, step: int) -> dict[str, dict[str, Any]]:
+        """modality -> image (B, 1, *crop) float32, label (B, 1, *crop) uint8, and the places of its cases."""
         drawn = {}
         for modality, cases in self.cases.items():
             generator = np.random.default_rng([self.seed, step, zlib.crc32(modality.encode())])
             self.transform.set_random_state(seed=int(generator.integers(2**31)))
-            samples = [
-                self.transform(dict(cases[generator.integers(len(cases))]))[0] for _ in range(self.images)
-            ]
-            drawn[modality] = {key: torch.stack([s[key] for s in samples]) for key in ("image", "label")}
+            chosen = [int(generator.integers(len(cases))) for _ in range(self.images)]
+            samples = [self.transform(dict(cases[i]))[0] for i in chosen]
+            images, labels = (torch.stack([sample[key] for sample in samples]) for key in ("image", "label"))
+            drawn[modality] = {"image": images, "label": labels.to(torch.uint8), "cases": chosen}
         return drawn

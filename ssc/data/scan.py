@@ -62,9 +62,7 @@ def read_nifti(path: Path) -> sitk.Image:
         shape, affine = volume.shape, volume.affine
         array = volume.get_fdata(dtype=np.float32) if len(shape) == 3 else None
     except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: not found. Expected a NIfTI file (.nii, .nii.gz) or a DICOM folder."
-        ) from error
+        raise DataError(f"{path}: not found. Expected a NIfTI file (.nii, .nii.gz) or a DICOM folder.") from error
     except UNREADABLE as error:
         raise DataError(
             f"{path}: can't be read as NIfTI ({error}). Expected a whole .nii or .nii.gz file; copy it again."
@@ -100,9 +98,7 @@ def read_dicom(folder: Path) -> tuple[sitk.Image, list[Path]]:
     folder = Path(folder)
     slices = {file: _read_slice(file) for file in dicom_files(folder)}
     if len(slices) < 2:
-        raise DataError(
-            f"{folder}: {len(slices)} DICOM file(s) found, expected a series of at least 2 slices."
-        )
+        raise DataError(f"{folder}: {len(slices)} DICOM file(s) found, expected a series of at least 2 slices.")
     _check_one_series(slices, folder)
     _check_same_slices(slices)
     normal = _normal(next(iter(slices.values())))
@@ -111,9 +107,7 @@ def read_dicom(folder: Path) -> tuple[sitk.Image, list[Path]]:
     gap_mm = _check_gaps(origins_mm @ normal, files)
     _check_straight(origins_mm, normal, folder)
     first = slices[files[0]]
-    image = sitk.GetImageFromArray(
-        np.concatenate([sitk.GetArrayViewFromImage(slices[file]) for file in files])
-    )
+    image = sitk.GetImageFromArray(np.concatenate([sitk.GetArrayViewFromImage(slices[file]) for file in files]))
     image.SetSpacing((*first.GetSpacing()[:2], gap_mm))
     image.SetOrigin(first.GetOrigin())
     image.SetDirection(np.column_stack([_axes(first), normal]).ravel().tolist())
@@ -145,9 +139,7 @@ def _read_slice(file: Path) -> sitk.Image:
             raise RuntimeError("the compressed pixels have no end")
         image = sitk.ReadImage(str(file), sitk.sitkFloat32, imageIO="GDCMImageIO")
     except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"{file}: can't be read as DICOM, expected a whole image file. Copy it again."
-        ) from error
+        raise DataError(f"{file}: can't be read as DICOM, expected a whole image file. Copy it again.") from error
     if image.GetDimension() != 3 or image.GetSize()[2] != 1:
         raise DataError(f"{file}: holds an image of size {image.GetSize()}, expected one slice a file.")
     return image
@@ -233,9 +225,7 @@ def check_image(image: sitk.Image, name: str) -> None:
     array = sitk.GetArrayViewFromImage(image)
     broken = array.size - np.count_nonzero(np.isfinite(array))
     if broken:
-        raise DataError(
-            f"{name}: {broken} voxels are NaN or infinite, expected finite values. Export it again."
-        )
+        raise DataError(f"{name}: {broken} voxels are NaN or infinite, expected finite values. Export it again.")
     if array.min() == array.max():
         raise DataError(f"{name}: all voxels have value {array.min():g}, expected an image. Export it again.")
 
@@ -265,9 +255,7 @@ def map_labels(
     """
     for value in np.unique(array):
         if not any(first <= value <= last for first, last in accepted):
-            expected = ", ".join(
-                f"{first}" if first == last else f"{first}–{last}" for first, last in accepted
-            )
+            expected = ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in accepted)
             raise DataError(
                 f"{name}: label has value {value:g}, expected {expected}. "
                 f"Is this the original archive? See docs/data.md."

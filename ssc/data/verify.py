@@ -36,9 +36,7 @@ def manifest(
     for case in progress(archive.cases(folder)):
         image = archive.read(folder, case, values).image
         _check_new(image, case, seen, source_name)
-        files = {
-            file.relative_to(folder).as_posix(): file_sha256(file) for file in archive.files(folder, case)
-        }
+        files = {file.relative_to(folder).as_posix(): file_sha256(file) for file in archive.files(folder, case)}
         rows[case] = {"files": files, "size": list(image.GetSize()), "spacing_mm": list(image.GetSpacing())}
     return {
         "source": source_name,
@@ -48,9 +46,7 @@ def manifest(
     }
 
 
-def doctor(
-    folder: Path, source_name: str | None, values_of: Callable[[str], Values]
-) -> list[tuple[str, str]]:
+def doctor(folder: Path, source_name: str | None, values_of: Callable[[str], Values]) -> list[tuple[str, str]]:
     """Every case with 'ok' or its fault. The source is guessed from the layout where it's None.
 
     ``values_of`` gives the label values of a source. Raises MissingDataError for a folder without cases.

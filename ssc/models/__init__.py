@@ -1,0 +1,1 @@
+"""The networks: backbones, External Attention Modules, modulation, variants."""

@@ -106,10 +106,11 @@ class SemanticFilters(nn.Module):
         """query (B, Z, D), A (B, Z, N, P) -> E (B, Z, Z)."""
         with torch.autocast(query.device.type, enabled=False):  # exponents of unscaled maps need float32
             query, semantic_maps = query.to(self.weight.dtype), semantic_maps.to(self.weight.dtype)
-            kernels = torch.einsum("bid,idn->bin", query, self.weight)  # K^i
-            similarity = torch.einsum("bin,bjnp->bijp", kernels, semantic_maps)  # S^ij, Eq. 6
-            gates = similarity.log_softmax(dim=2)  # log σ over j, Eq. 7
-            return torch.einsum("bijp,bjp->bij", gates.softmax(dim=3), semantic_maps.sum(dim=2))  # Eq. 8
+            kernels = (query[:, :, None] @ self.weight).squeeze(2)  # K^i: (B, Z, N)
+            similarity = kernels[:, None] @ semantic_maps  # S^ij: (B, j, i, P), Eq. 6
+            gates = similarity.log_softmax(dim=1).softmax(dim=3)  # σ over j, normalised over x, Eq. 7
+            totals = semantic_maps.sum(dim=2)[..., None]  # a_j: (B, j, P, 1)
+            return (gates @ totals).squeeze(3).transpose(1, 2)  # (B, i, j), Eq. 8
 
 
 class ExternalAttentionModules(nn.Module):
@@ -118,8 +119,7 @@ class ExternalAttentionModules(nn.Module):
     def __init__(self, widths: Sequence[int], heads: int, classes: int, correlations: bool, map_scale: str):
         super().__init__()
         self.scales = nn.ModuleList(
-            ExternalAttention(width, heads, classes, width == widths[-1], correlations, map_scale)
-            for width in widths
+            ExternalAttention(width, heads, classes, width == widths[-1], correlations, map_scale) for width in widths
         )
 
     def forward(self, class_embeddings: Tensor, maps: Sequence[Tensor]) -> Semantics:

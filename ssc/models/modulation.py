@@ -33,10 +33,11 @@ class Modulation(nn.Module):
             nn.init.zeros_(self.projection.weight)
 
     def forward(self, class_embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Q (Z, 4C) -> for each block Φ1, Φ2 (width)."""
-        omega = self.aggregate @ class_embeddings  # (4C)
+        """Q of each image's modality (B, Z, 4C) -> for each block Φ1, Φ2, each (B, width)."""
+        omega = torch.einsum("z,bzc->bc", self.aggregate, class_embeddings)
         phi = self.projection(omega) + (1.0 if self.residual else 0.0)
-        return [pair.chunk(2) for pair in phi.split([2 * width for width in self.branch_widths])]
+        vectors = phi.split([width for width in self.branch_widths for _ in range(2)], dim=-1)
+        return list(zip(vectors[::2], vectors[1::2], strict=True))
 
 
 def stochastic_depth(rates: Sequence[float], images: int, seed: int, step: int, modality: str) -> Tensor:

@@ -120,25 +120,29 @@ class Network(nn.Module):
 
     def _decoder_maps(self, images: dict[str, Tensor], drop: dict[str, Tensor] | None) -> list[Tensor]:
         embedded = {m: self.image_embedding[m](image) for m, image in images.items()}
-        scales = {m: self._branch_scales(m, len(image), drop) for m, image in images.items()}
-        together = [_concatenate(block) for block in zip(*scales.values(), strict=True)]
-        encoder_blocks = len(together) - 2 * len(self.decoder.stages)
+        counts = {m: len(image) for m, image in images.items()}
+        scales = self._branch_scales(counts, drop)
+        encoder_blocks = len(scales) - 2 * len(self.decoder.stages)
         if isinstance(self.encoder, nn.ModuleDict):
-            own = [self.encoder[m](image, scales[m][:encoder_blocks]) for m, image in embedded.items()]
-            skips = [torch.cat(level) for level in zip(*own, strict=True)]
+            own = _by_modality(scales[:encoder_blocks], counts)
+            skips = [self.encoder[m](image, own[m]) for m, image in embedded.items()]
+            skips = [torch.cat(level) for level in zip(*skips, strict=True)]
         else:
-            skips = self.encoder(torch.cat(list(embedded.values())), together[:encoder_blocks])
-        return self.decoder(skips, together[encoder_blocks:])
+            skips = self.encoder(torch.cat(list(embedded.values())), scales[:encoder_blocks])
+        return self.decoder(skips, scales[encoder_blocks:])
 
-    def _branch_scales(self, modality: str, images: int, drop: dict[str, Tensor] | None) -> list[Scales | None]:
-        """Factors of every block's two branches for one modality, (B, 1, …, 1, C or 1); None: no factor."""
+    def _branch_scales(self, counts: dict[str, int], drop: dict[str, Tensor] | None) -> list[Scales | None]:
+        """Factors of every block's two branches, (B, 1, …, 1, C or 1) for all images; None: no factor."""
         scales = [None] * len(self.branch_rates)
         if self.modulation is not None:
-            phi = self.modulation(self.class_embeddings[modality].weight)
-            scales = [tuple(self._spread(vector.expand(images, -1)) for vector in pair) for pair in phi]
+            embeddings = [self.class_embeddings[m].weight for m, count in counts.items() for _ in range(count)]
+            scales = [tuple(map(self._spread, pair)) for pair in self.modulation(torch.stack(embeddings))]
         if drop is not None:
-            kept = [tuple(self._spread(branch[:, None]) for branch in block) for block in drop[modality]]
-            scales = kept if scales[0] is None else [(a * c, b * d) for (a, b), (c, d) in zip(scales, kept, strict=True)]
+            kept = torch.cat([drop[m] for m in counts], dim=-1)[..., None]  # (blocks, 2, B, 1)
+            kept = [tuple(map(self._spread, pair)) for pair in kept]
+            scales = (
+                kept if scales[0] is None else [(a * c, b * d) for (a, b), (c, d) in zip(scales, kept, strict=True)]
+            )
         return scales
 
     def _spread(self, factor: Tensor) -> Tensor:
@@ -152,11 +156,14 @@ class Network(nn.Module):
         return {m: stochastic_depth(self.branch_rates, n, seed, step, m) for m, n in counts.items()}
 
 
-def _concatenate(scales: Sequence[Scales | None]) -> Scales | None:
-    """The factors of one block for the images of all modalities in turn."""
-    if scales[0] is None:
-        return None
-    return tuple(torch.cat(branch) for branch in zip(*scales, strict=True))
+def _by_modality(scales: Sequence[Scales | None], counts: dict[str, int]) -> dict[str, list[Scales | None]]:
+    """The factors of all images, cut into those of each modality's."""
+    cut, start = {}, 0
+    for m, count in counts.items():
+        rows = slice(start, start + count)
+        cut[m] = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in scales]
+        start += count
+    return cut
 
 
 def inference_state(state: dict[str, Tensor], modulation: bool) -> dict[str, Tensor]:

@@ -131,9 +131,7 @@ class Decoder(nn.Module):
 
     def __init__(self, width: int, heads: Sequence[int], windows: Sequence[Size]):
         super().__init__()
-        self.stages = nn.ModuleList(
-            DecoderStage(width * 2**stage, heads[stage], windows[stage]) for stage in (2, 1, 0)
-        )
+        self.stages = nn.ModuleList(DecoderStage(width * 2**stage, heads[stage], windows[stage]) for stage in (2, 1, 0))
 
     def forward(self, skips: Sequence[Tensor], scales: Sequence[Scales | None]) -> list[Tensor]:
         x, maps = skips[-1], []

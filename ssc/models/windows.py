@@ -38,6 +38,7 @@ def window_reverse(windows: Tensor, window: Size, size: Size) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)  # a tensor kept from inference must serve training too
 def relative_position_index(window: Size, table_window: Size, device: torch.device) -> Tensor:
     """Row of the bias table for each (query, key) pair of a window: (n, n), row-major in the axes.
 
@@ -52,6 +53,7 @@ def relative_position_index(window: Size, table_window: Size, device: torch.devi
 
 
 @cache
+@torch.inference_mode(False)
 def shift_mask(size: Size, window: Size, shift: Size, device: torch.device) -> Tensor:
     """(windows, n, n): 0 where two tokens of a rolled map are neighbours in truth, else -100."""
     regions = torch.zeros(1, *size, 1)
@@ -165,7 +167,7 @@ class CrossBlock(nn.Module):
 
 
 def _add(x: Tensor, branch: Tensor, scales: Scales | None, which: int) -> Tensor:
-    return x + branch if scales is None else x + scales[which] * branch
+    return x + branch if scales is None else torch.addcmul(x, scales[which], branch)
 
 
 def clamp_window(window: int, size: Sequence[int]) -> Size:

@@ -1,0 +1,1 @@
+"""Tables, figures and notebooks from the scores. No torch."""

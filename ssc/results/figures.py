@@ -36,9 +36,7 @@ class Shown:
 
 def median_case(scores: pd.DataFrame, modality: str) -> Shown:
     """The test result whose mean Dice over structures is the (lower) median of Ours on the native grid."""
-    chosen = scores[
-        (scores["method"] == REFERENCE) & (scores["modality"] == modality) & (scores["grid"] == "native")
-    ]
+    chosen = scores[(scores["method"] == REFERENCE) & (scores["modality"] == modality) & (scores["grid"] == "native")]
     means = chosen.groupby(["split", "case"], sort=True)["dice"].mean().sort_values(kind="stable")
     split, case = means.index[(len(means) - 1) // 2]
     return Shown(modality, split, case, float(means.iloc[(len(means) - 1) // 2]))
@@ -81,9 +79,7 @@ def figure4(runs: Sequence[matrix.Run], task: matrix.Task, raw: dict[str, str]) 
 
 def _prediction(runs: Sequence[matrix.Run], method: str, shown: Shown) -> sitk.Image:
     run = next(
-        run
-        for run in runs
-        if run.variant == method and run.split == shown.split and shown.modality in run.modalities
+        run for run in runs if run.variant == method and run.split == shown.split and shown.modality in run.modalities
     )
     return sitk.ReadImage(str(run.predictions("test") / f"{shown.modality}_{shown.case}.nii.gz"))
 
@@ -103,7 +99,10 @@ def _panel(axis: plt.Axes, scan: Scan, label: sitk.Image | None, task: matrix.Ta
     values = sitk.GetArrayFromImage(sitk.DICOMOrient(label, "LPS"))[z]
     colours = ListedColormap([s.colour for s in task.structures])
     axis.imshow(np.ma.masked_equal(values, 0), cmap=colours, vmin=0.5, vmax=task.classes - 0.5, alpha=0.45, **options)
-    centres = [np.linspace(0, length, n, endpoint=False) + length / n / 2 for length, n in ((width, values.shape[1]), (height, values.shape[0]))]
+    centres = [
+        np.linspace(0, length, n, endpoint=False) + length / n / 2
+        for length, n in ((width, values.shape[1]), (height, values.shape[0]))
+    ]
     for value, structure in enumerate(task.structures, start=1):
         if (values == value).any():
             axis.contour(*centres, values == value, levels=[0.5], colors=structure.outline, linewidths=1.4)

@@ -20,13 +20,13 @@ CT_CASES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 22, 23, 24, 25)
 MRI_CASES = (1, 2, 3, 5, 8, 10, 13, 15, 19, 20)
 CT_VALUES = {"liver": 6, "right kidney": 2, "left kidney": 3, "spleen": 1}
 MRI_VALUES = {"liver": 63, "right kidney": 126, "left kidney": 189, "spleen": 252}
-LIMITS_ML = {"liver": (900, 2200), "right kidney": (100, 260), "left kidney": (100, 260), "spleen": (100, 380)}
-    "liver": (1000, 2000),
-    "right kidney": (100, 240),
-    "left kidney": (100, 240),
-    "spleen": (120, 370),
+LIMITS_ML = {
+    "liver": (900, 2200),
+    "right kidney": (100, 260),
+    "left kidney": (100, 260),
+    "spleen": (100, 380),
 }
-HARDEST_INTERVAL, HARDEST_ATLAS = 0.35, 0.57
+EASIEST_INTERVAL, EASIEST_ATLAS = 0.35, 0.57
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,7 @@ class Scan:
         shape = np.round(self.image.shape / factor).astype(int)
         axes = [(np.arange(n) + 0.5) * f - 0.5 for n, f in zip(shape, factor, strict=True)]
         nearest = np.ix_(*(np.clip(np.rint(a).astype(int), 0, None) for a in axes))
-        smooth = ndimage.gaussian_filter(
-            self.image.astype(np.float32), 0.5 * np.sqrt(np.maximum(factor**2 - 1, 0))
-        )
+        smooth = ndimage.gaussian_filter(self.image.astype(np.float32), 0.5 * np.sqrt(np.maximum(factor**2 - 1, 0)))
         image = ndimage.map_coordinates(smooth, np.meshgrid(*axes, indexing="ij"), order=1, mode="nearest")
         return Scan(image, np.stack([mask[nearest] for mask in self.masks]), GRID_MM)
 
@@ -84,8 +82,7 @@ def atlas_dice(masks: list[NDArray[np.bool_]]) -> list[float]:
         others = total - mask
         # Voxels (all, and hits) where at least k of the others have the structure, for k = 1, 2, ...
         size, hits = (
-            np.bincount(v, minlength=len(masks))[::-1].cumsum()[::-1][1:]
-            for v in (others.ravel(), others[mask])
+            np.bincount(v, minlength=len(masks))[::-1].cumsum()[::-1][1:] for v in (others.ravel(), others[mask])
         )
         best.append(float((2 * hits / (size + mask.sum())).max()))
     return best
@@ -115,8 +112,8 @@ def test_hardly_easier_than_real_scans(scans: dict[str, list[Scan]]) -> None:
         coarse = [scan.on_grid() for scan in modality]
         interval.append(np.mean([interval_dice(s.image, mask) for s in coarse for mask in s.masks]))
         atlas.append(np.mean([atlas_dice([s.masks[k] for s in coarse]) for k in range(4)]))
-    assert np.mean(interval) <= HARDEST_INTERVAL
-    assert np.mean(atlas) <= HARDEST_ATLAS
+    assert np.mean(interval) <= EASIEST_INTERVAL
+    assert np.mean(atlas) <= EASIEST_ATLAS
 
 
 @pytest.mark.parametrize("modality", ["ct", "mri"])

@@ -46,9 +46,7 @@ def files(folder: Path, case: str) -> list[Path]:
     image, label = (Path(folder) / FOLDER / kind / f"{kind}{case}.nii.gz" for kind in ("img", "label"))
     for missing, present in ((image, label), (label, image)):
         if not missing.is_file():
-            raise DataError(
-                f"btcv {case}: {present} is there, expected also {missing}. Unpack RawData.zip again."
-            )
+            raise DataError(f"btcv {case}: {present} is there, expected also {missing}. Unpack RawData.zip again.")
     return [image, label]
 
 

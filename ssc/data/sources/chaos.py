@@ -45,9 +45,7 @@ def cases(folder: Path) -> list[str]:
 
 def candidates(folder: Path) -> list[str]:
     """Ids of all cases with a folder. Raises MissingDataError where there are none."""
-    found = [
-        entry.name for entry in (Path(folder) / FOLDER).glob("*") if entry.is_dir() and entry.name.isdigit()
-    ]
+    found = [entry.name for entry in (Path(folder) / FOLDER).glob("*") if entry.is_dir() and entry.name.isdigit()]
     if not found:
         raise MissingDataError(
             f"chaos: no cases in {folder}. Expected {LAYOUT} there. The workflow fetches "
@@ -61,9 +59,7 @@ def files(folder: Path, case: str) -> list[Path]:
     scan = Path(folder) / FOLDER / case / "T2SPIR"
     for part in (scan / "DICOM_anon", scan / "Ground"):
         if not part.is_dir():
-            raise DataError(
-                f"chaos {case}: no folder {part}, expected one beside the other. Unpack it again."
-            )
+            raise DataError(f"chaos {case}: no folder {part}, expected one beside the other. Unpack it again.")
     slices = {file.stem: file for file in dicom_files(scan / "DICOM_anon")}
     labels = {file.stem: file for file in (scan / "Ground").glob("[!.]*.png")}
     for stem in sorted(slices.keys() ^ labels.keys()):
@@ -95,9 +91,7 @@ def _read_labels(file: Path, shape: tuple[int, int], values: list[tuple[int, int
         with Image.open(file) as png:
             grey = np.asarray(png)
     except (OSError, SyntaxError) as error:  # Pillow raises both for a damaged PNG
-        raise DataError(f"{file}: can't be read as PNG ({error}). Fetch it again.") from error
+        raise DataError(f"{file}: can't be read as PNG ({error}), expected a label map. Copy it again.") from error
     if grey.shape != shape:
-        raise DataError(
-            f"{name}: PNG has shape {grey.shape}, expected {shape} as its DICOM slice. Unpack it again."
-        )
+        raise DataError(f"{name}: PNG has shape {grey.shape}, expected {shape} as its DICOM slice. Unpack it again.")
     return map_labels(grey, values, name, accepted=[(0, 0), *values])

@@ -1,0 +1,75 @@
+"""Settings: one file, typed, and a run's settings hold only what the run uses."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssc import matrix
+from ssc.config import Settings, default_yaml, run_settings
+from ssc.errors import RunError, SettingsError
+
+CONFIG = Path(__file__).parents[2] / "config/config.yaml"
+
+
+def test_config_yaml_is_what_the_code_says():
+    assert CONFIG.read_text() == default_yaml(), "run: python -m ssc config > config/config.yaml"
+    assert Settings.read(yaml.safe_load(CONFIG.read_text())) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sclae": "small"}, "unknown key 'sclae'; did you mean 'scale'?"),
+        ({"losses": {"betta": 1}}, "unknown key 'losses.betta'; did you mean 'beta'?"),
+        ({"presets": {"phantom": {"small": {"stepps": 1}}}}, "did you mean 'steps'?"),
+        ({"scale": "tiny"}, "scale = 'tiny'"),
+        ({"losses": {"tau": 0}}, "losses.tau = 0"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_line(values, message):
+    defaults = yaml.safe_load(CONFIG.read_text())
+    for key, value in values.items():
+        defaults[key] = _merge(defaults[key], value) if isinstance(value, dict) else value
+    with pytest.raises(SettingsError) as caught:
+        Settings.read(defaults)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def _merge(old, new):
+    return {**old, **{k: _merge(old[k], v) if isinstance(v, dict) and k in old else v for k, v in new.items()}}
+
+
+def _changed(run_name, **losses):
+    modality = None if matrix.variants()[run_name].joint else "ct"
+    run = matrix.Run("phantom", "small", "abdomen", "draw0", 0, run_name, modality)
+    return run_settings(Settings(losses=losses), run) != run_settings(Settings(), run)
+
+
+@pytest.mark.parametrize(
+    ("loss", "users"),
+    [
+        ("alpha", set(matrix.variants()) - {"backbone"}),
+        ("beta", {"joint_v1_cr", "joint_v2_cr", "joint_v3_mcr", "ours"}),
+        ("gamma", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours"}),
+        ("tau", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours"}),
+    ],
+)
+def test_a_loss_weight_reaches_exactly_the_runs_that_use_it(loss, users):
+    assert {name for name in matrix.variants() if _changed(name, **{loss: 2.5})} == users
+
+
+def test_table_6_is_fifty_trainings():
+    runs = matrix.table_runs("table6", "phantom", "small", [0])
+    assert len(runs) == len({run.key for run in runs}) == 50
+
+
+def test_a_run_is_found_again_by_its_folder():
+    for run in matrix.table_runs("table6", "real", "smoke", [3]):
+        assert matrix.Run.from_key(str(run.folder)) == run
+
+
+@pytest.mark.parametrize("key", ["ours", "a/b/c/d/seed0/ours", "phantom/small/abdomen/draw0/seed0/baseline"])
+def test_what_is_no_run_is_refused(key):
+    with pytest.raises(RunError, match="not a run"):
+        matrix.Run.from_key(key)

@@ -1,0 +1,77 @@
+"""Scores against hand-computed examples and against SciPy's distance transform."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ssc.metrics import dice, score_case, score_structure
+
+SPACING = (8.0, 1.5, 2.0)
+
+
+def _boxes(shift):
+    a, b = np.zeros((2, 12, 24, 24), bool)
+    a[3:8, 5:15, 5:15] = True
+    b[3:8, 5:15, 5 + shift : 15 + shift] = True
+    return a, b
+
+
+def test_dice_by_hand():
+    a, b = _boxes(shift=4)  # 6 of 10 columns overlap
+    assert dice(a, b) == pytest.approx(60.0)
+
+
+def test_equal_masks_are_perfect():
+    a, _ = _boxes(0)
+    scores = score_structure(a, a, SPACING)
+    assert scores == {"status": "found", "dice": 100.0, "asd_mm": 0.0, "hd95_mm": 0.0, "nsd_2mm": 100.0}
+
+
+def test_distance_of_two_plates_is_their_gap_in_millimetres():
+    """One-voxel plates, three slices of 8 mm apart: every surface point is 24 mm from the other plate."""
+    a, b = np.zeros((2, 12, 20, 20), bool)
+    a[2, 4:16, 4:16] = b[5, 4:16, 4:16] = True
+    scores = score_structure(a, b, SPACING)
+    assert scores["asd_mm"] == pytest.approx(24.0) and scores["hd95_mm"] == pytest.approx(24.0)
+    assert scores["nsd_2mm"] == 0.0
+
+
+@pytest.mark.parametrize("shift", [1, 3])
+def test_asd_is_the_mean_over_both_surfaces(shift):
+    """Against SciPy: distances of each surface's points to the other surface, pooled."""
+    a, b = _boxes(shift)
+    a[5, 8, 8] = False  # a hole inside is a surface too
+    assert score_structure(a, b, SPACING)["asd_mm"] == pytest.approx(_literal_asd(a, b), rel=1e-5)
+
+
+def _literal_asd(a, b):
+    edges = [mask & ~ndimage.binary_erosion(mask) for mask in (a, b)]
+    to = [ndimage.distance_transform_edt(~edge, sampling=SPACING) for edge in edges]
+    return np.concatenate([to[1][edges[0]], to[0][edges[1]]]).mean()
+
+
+def test_asd_does_not_depend_on_where_the_structure_lies():
+    a, b = _boxes(2)
+    inside = score_structure(a, b, SPACING)
+    padded = score_structure(np.pad(a, 7), np.pad(b, 7), SPACING)
+    assert inside == pytest.approx(padded, nan_ok=True)
+
+
+def test_empty_masks_are_named_never_scored_as_perfect():
+    a, _ = _boxes(0)
+    empty = np.zeros_like(a)
+    missed = score_structure(empty, a, SPACING)
+    assert missed["status"] == "missed" and missed["dice"] == 0 and missed["nsd_2mm"] == 0
+    assert np.isnan(missed["asd_mm"]) and np.isnan(missed["hd95_mm"])
+    for prediction, status in ((empty, "absent"), (a, "false_positive")):
+        scores = score_structure(prediction, empty, SPACING)
+        assert scores.pop("status") == status and all(np.isnan(value) for value in scores.values())
+
+
+def test_a_case_gives_one_row_a_structure():
+    truth = np.zeros((4, 8, 8), np.uint8)
+    truth[1:3, 1:4, 1:4], truth[1:3, 5:7, 5:7] = 1, 2
+    rows = score_case(truth, truth, SPACING, ["liver", "spleen", "kidney"])
+    assert [(row["structure"], row["status"]) for row in rows] == [
+        ("liver", "found"), ("spleen", "found"), ("kidney", "absent")
+    ]  # fmt: skip

@@ -1,0 +1,116 @@
+"""Preprocessing against closed forms: millimetres stay, sides stay, the way back is exact."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ssc.data.preprocess import read_case, to_case, to_scan_grid, write_cases
+from ssc.data.scan import Scan
+
+SPACING, PLANE, CLIP = (8.0, 4.0, 4.0), 48, (-1000.0, 1000.0)
+CENTRE = np.array([12.0, -20.0, 30.0])  # LPS mm
+
+
+def _ball_scan(spacing=(2.0, 2.5, 5.0), size=(70, 60, 24), orientation="RAS", oblique_deg=0.0, radius=30.0):
+    """A ball of 500 in a body of 100 in air of -900, on any grid."""
+    image = sitk.Image(size, sitk.sitkFloat32)
+    image.SetSpacing(spacing)
+    c, s = np.cos(np.deg2rad(oblique_deg)), np.sin(np.deg2rad(oblique_deg))
+    direction = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+    image.SetDirection(direction.ravel().tolist())
+    half = (np.array(size) - 1) / 2 * spacing
+    image.SetOrigin((CENTRE - direction @ half).tolist())
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in size), indexing="ij"), -1)
+    points = np.array(image.GetOrigin()) + (index * spacing) @ direction.T
+    distance = np.linalg.norm(points - CENTRE - [10.0, 0, 0], axis=-1)  # off centre, to the patient's left
+    body = np.linalg.norm((points - CENTRE) / [1, 1, 2], axis=-1) < 60
+    array = np.where(distance < radius, 500.0, np.where(body, 100.0, -900.0)).astype(np.float32)
+    filled = sitk.GetImageFromArray(array.transpose(2, 1, 0))
+    filled.CopyInformation(image)
+    label = sitk.Cast(filled == 500, sitk.sitkUInt8)
+    orient = lambda x: sitk.DICOMOrient(x, orientation)  # noqa: E731
+    return Scan("1", "ct", orient(filled), orient(label))
+
+
+def _case(scan):
+    return to_case(scan, SPACING, PLANE, CLIP, classes=2)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "LAS", "PIR", "SAL"])
+def test_a_case_has_ras_axes_the_grid_and_the_plane(orientation, tmp_path):
+    case = _case(_ball_scan(orientation=orientation))
+    sitk.WriteImage(case.image, str(tmp_path / "x.nii.gz"))
+    loaded = nib.load(tmp_path / "x.nii.gz")
+    assert nib.aff2axcodes(loaded.affine) == ("R", "A", "S")
+    assert loaded.shape[:2] == (PLANE, PLANE)
+    assert np.allclose(loaded.header.get_zooms(), SPACING[::-1])
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR"])
+@pytest.mark.parametrize("oblique_deg", [0.0, 8.0])
+def test_a_ball_keeps_place_and_volume_in_millimetres(orientation, oblique_deg):
+    case = _case(_ball_scan(orientation=orientation, oblique_deg=oblique_deg))
+    found = np.argwhere(sitk.GetArrayFromImage(case.label) == 1)[:, ::-1]
+    points = np.array([case.label.TransformIndexToPhysicalPoint(tuple(map(int, i))) for i in found])
+    assert np.abs(points.mean(0) - CENTRE - [10.0, 0, 0]).max() < 1.0
+    assert len(found) * np.prod(SPACING) == pytest.approx(4 / 3 * np.pi * 30**3, rel=0.06)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "SAL"])
+def test_the_way_back_reproduces_the_label_in_the_scans_geometry(orientation):
+    scan = _ball_scan(orientation=orientation, oblique_deg=5.0)
+    case = _case(scan)
+    one = sitk.GetArrayFromImage(case.label).astype(np.float32)
+    back = to_scan_grid(np.stack([1 - one, one]), case.image, scan.image)
+    truth = sitk.GetArrayFromImage(scan.label)
+    assert back.shape == truth.shape
+    assert 2 * (back & truth).sum() / (back.sum() + truth.sum()) > 0.93
+
+
+def test_outside_the_case_is_background():
+    scan = _ball_scan(size=(120, 120, 24))
+    case = to_case(scan, SPACING, 16, CLIP, classes=2).image  # a plane far smaller than the scan
+    ones = np.ones((1, *case.GetSize()[::-1]), np.float32)
+    labels = to_scan_grid(np.concatenate([0 * ones, ones]), case, scan.image)
+    assert labels[12, 60, 60] == 1 and labels[:, 0, 0].max() == 0
+
+
+def test_intensities_are_clipped_and_scored_over_the_body():
+    """Voxels above the scan's mean have mean 0 and deviation 1; padding is the scan's minimum."""
+    array = sitk.GetArrayFromImage(to_case(_ball_scan(), SPACING, 96, (-125.0, 275.0), classes=2).image)
+    inside = array[array > array.min()]
+    body = array[array > array[:, 30:60, 30:60].mean()]
+    assert array[:, 0, 0].tolist() == [array.min()] * len(array)
+    assert abs(body.mean()) < 0.3 and 0.5 < body.std() < 1.5 and len(inside) > 0
+
+
+def test_mri_clips_percentiles_of_what_is_not_zero():
+    scan = _ball_scan()
+    array = np.zeros(scan.image.GetSize()[::-1], np.float32)
+    array[:, 20:40, 20:40] = np.random.default_rng(0).uniform(100, 200, (24, 20, 20))
+    array[12, 30, 30] = 1e6
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(scan.image)
+    case = sitk.GetArrayFromImage(to_case(Scan("1", "mri", image, None), SPACING, PLANE, (0.5, 99.5), 2).image)
+    assert case.max() < 10
+
+
+def test_labels_of_neighbouring_classes_do_not_mix():
+    """Between labels 1 and 3, interpolating numbers would invent a 2."""
+    array = np.ones((8, 32, 32), np.uint8)
+    array[:, :, 16:] = 3
+    label = sitk.GetImageFromArray(array)
+    label.SetSpacing((3.0, 3.0, 8.0))
+    case = to_case(Scan("1", "ct", sitk.Cast(label, sitk.sitkFloat32), label), SPACING, 24, CLIP, classes=4)
+    assert set(np.unique(sitk.GetArrayFromImage(case.label))) <= {1, 3}
+
+
+def test_written_cases_are_listed_with_their_checksums(tmp_path):
+    settings = {"spacing_mm": SPACING, "plane": PLANE, "clip": CLIP, "classes": 2}
+    write_cases([_ball_scan()], tmp_path / "cases", **settings)
+    image, label = read_case(tmp_path / "cases", "1")
+    assert image.GetSize() == label.GetSize()
+    first = (tmp_path / "cases/manifest.json").read_bytes()
+    write_cases([_ball_scan()], tmp_path / "cases", **settings)
+    assert (tmp_path / "cases/manifest.json").read_bytes() == first

@@ -1,0 +1,98 @@
+"""Batches: the same for every variant, rotated about one axis only, never mirrored."""
+
+import numpy as np
+import pytest
+import torch
+
+from ssc.config import Augmentation
+from ssc.data.sampling import Sampler, augmentation, pad_to
+
+CROP = (12, 24, 24)
+SETTINGS = {"crop": CROP, "images": 2, **Augmentation(class_ratios=(0.0, 1.0)).model_dump()}
+
+
+def _cases(n=3, size=(14, 40, 40)):
+    generator = np.random.default_rng(0)
+    cases = []
+    for _ in range(n):
+        image = torch.from_numpy(generator.standard_normal((1, *size)).astype(np.float32))
+        label = torch.zeros(1, *size, dtype=torch.uint8)
+        label[:, 5:9, 15:25, 15:25] = 1
+        cases.append((image, label))
+    return cases
+
+
+def _sampler(modalities=("ct", "mri"), seed=0):
+    return Sampler({m: _cases() for m in modalities}, SETTINGS, 1.0, 2, seed)
+
+
+def test_a_single_modality_run_sees_its_half_of_the_joint_run():
+    joint, single = _sampler(), _sampler(("mri",))
+    for step in (0, 7):
+        a, b = joint.batch(step)["mri"], single.batch(step)["mri"]
+        assert torch.equal(a["image"], b["image"]) and torch.equal(a["label"], b["label"])
+
+
+def test_a_step_does_not_depend_on_the_steps_before():
+    ahead, fresh = _sampler(), _sampler()
+    for step in range(5):
+        ahead.batch(step)
+    assert torch.equal(ahead.batch(5)["ct"]["image"], fresh.batch(5)["ct"]["image"])
+
+
+def test_steps_modalities_and_seeds_differ():
+    sampler = _sampler()
+    first = sampler.batch(0)["ct"]["image"]
+    for other in (sampler.batch(1)["ct"], sampler.batch(0)["mri"], _sampler(seed=1).batch(0)["ct"]):
+        assert not torch.equal(first, other["image"])
+
+
+def test_shapes_and_types():
+    drawn = _sampler().batch(0)["ct"]
+    assert drawn["image"].shape == drawn["label"].shape == (2, 1, *CROP)
+    assert drawn["image"].dtype == torch.float32 and drawn["label"].dtype == torch.uint8
+    assert set(drawn["label"].unique().tolist()) <= {0, 1}
+
+
+def _rotated(label_volume, strength=1.0):
+    transform = augmentation({**SETTINGS, "probability": 1.0, "scaling": 0.0}, strength, 2)
+    image = label_volume.float()
+    for seed in range(8):
+        transform.set_random_state(seed=seed)
+        yield transform({"image": image, "label": label_volume})[0]
+
+
+def test_a_ball_in_millimetres_stays_a_ball():
+    """Voxels of 8 x 4 x 4 mm: turning about another axis than the slices' would make it an egg."""
+    z, y, x = np.meshgrid(np.arange(12) - 5.5, np.arange(24) - 11.5, np.arange(24) - 11.5, indexing="ij")
+    ball = torch.from_numpy(((8 * z) ** 2 + (4 * y) ** 2 + (4 * x) ** 2 < 36**2).astype(np.uint8))[None]
+    for sample in _rotated(ball, strength=3.0):
+        assert 2 * (sample["label"] * ball).sum() / (sample["label"].sum() + ball.sum()) > 0.93
+
+
+def test_slices_stay_slices():
+    """A label in one slice stays in that slice, whatever the rotation."""
+    plate = torch.zeros(1, *CROP, dtype=torch.uint8)
+    plate[:, 6, 4:20, 4:20] = 1
+    for sample in _rotated(plate, strength=3.0):
+        assert sample["label"][0].sum(dim=(1, 2)).nonzero().flatten().tolist() == [6]
+
+
+def test_left_stays_left():
+    """A mark on one side never appears on the other: no mirror, no reflected border."""
+    mark = torch.zeros(1, *CROP, dtype=torch.uint8)
+    mark[:, :, 9:15, 1:5] = 1
+    for sample in _rotated(mark):
+        assert sample["label"][..., 12:].sum() == 0
+
+
+def test_padding_is_the_given_value_on_both_sides():
+    padded = pad_to(torch.ones(1, 2, 3, 4), (5, 3, 6), -7.0)
+    assert padded.shape == (1, 5, 3, 6)
+    assert padded[0, 0, 0, 0] == -7 and padded[0, 1, 0, 1] == 1 and (padded == 1).sum() == 24
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.6])
+def test_any_strength_gives_finite_images(strength):
+    sampler = Sampler({"ct": _cases()}, SETTINGS, strength, 2, 0)
+    assert torch.isfinite(sampler.batch(3)["ct"]["image"]).all()

@@ -1,0 +1,390 @@
+"""Reading the two archives, and what each bad input is answered with."""
+
+from __future__ import annotations
+
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from archives import (
+    AFFINE,
+    BTCV_VALUES,
+    CHAOS_VALUES,
+    GAP_MM,
+    SIZE,
+    btcv_case,
+    chaos_case,
+    image_array,
+    label_array,
+    write_nifti,
+    write_slice,
+)
+from PIL import Image
+
+from ssc.data.scan import (
+    check_image,
+    check_same_geometry,
+    dicom_modality,
+    map_labels,
+    read_dicom,
+    read_image,
+    read_nifti,
+)
+from ssc.data.sources import source
+from ssc.errors import DataError, MissingDataError
+
+
+@pytest.fixture
+def btcv(tmp_path):
+    """A BTCV archive of two cases, and the files of case 0007."""
+    btcv_case(tmp_path, "0010")
+    return tmp_path, *btcv_case(tmp_path, "0007")
+
+
+@pytest.fixture
+def chaos(tmp_path):
+    """A CHAOS archive of one case, its DICOM and its PNG files."""
+    return tmp_path, *chaos_case(tmp_path, "3")
+
+
+def fault(kind, call, *arguments) -> str:
+    """The message of the error of class ``kind`` that a call raises."""
+    with pytest.raises(kind) as caught:
+        call(*arguments)
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def assert_says(message: str, *parts: str) -> None:
+    """The message holds each part, and the word that introduces what was expected."""
+    for part in (*parts, "xpected"):
+        assert part in message, message
+
+
+def read_btcv(folder, case="0007"):
+    return source("btcv").read(folder, case, BTCV_VALUES)
+
+
+def read_chaos(folder, case="3"):
+    return source("chaos").read(folder, case, CHAOS_VALUES)
+
+
+# What is right
+
+
+def test_btcv_case_is_read_with_our_labels(btcv):
+    scan = read_btcv(btcv[0])
+    assert (scan.case, scan.modality) == ("0007", "ct")
+    assert scan.image.GetPixelID() == sitk.sitkFloat32
+    assert scan.label.GetPixelID() == sitk.sitkUInt8
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.image).T, image_array(7))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.label).T, label_array((1, 2, 3, 4, 0)))
+    check_same_geometry(scan.image, scan.label, "btcv")
+
+
+@pytest.mark.parametrize("head_first", [False, True])
+def test_chaos_slices_come_in_order_of_position_with_their_own_labels(tmp_path, head_first):
+    chaos_case(tmp_path, "3", head_first)
+    scan = read_chaos(tmp_path)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.image).T, image_array(1003))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.label).T, label_array((1, 2, 3, 4)))
+    assert scan.image.GetOrigin() == pytest.approx((-9, -7.5, 20))
+    assert scan.image.GetSpacing() == pytest.approx((1.5, 1.5, GAP_MM))
+    check_same_geometry(scan.image, scan.label, "chaos")
+
+
+def test_cases_are_sorted_as_numbers(tmp_path):
+    for case in ("10", "2"):
+        chaos_case(tmp_path, case)
+        btcv_case(tmp_path, f"{int(case):04d}")
+    assert source("chaos").cases(tmp_path) == ["2", "10"]
+    assert source("btcv").cases(tmp_path) == ["0002", "0010"]
+
+
+def test_files_of_a_case_are_sorted(btcv, chaos):
+    folder, image, label = btcv
+    assert source("btcv").files(folder, "0007") == [image, label]
+    assert source("chaos").files(folder, "3") == sorted([*chaos[1], *chaos[2]])
+
+
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, 1), (-1, -1, 1), (1, 1, -1)])
+@pytest.mark.parametrize("angle", [0.0, 0.4])
+def test_nifti_geometry_is_that_of_itk(tmp_path, flips, angle):
+    cos, sin = np.cos(angle), np.sin(angle)
+    about_x = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    about_z = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = about_x @ about_z @ np.diag(np.multiply(flips, (1.5, 0.75, 5)))
+    affine[:3, 3] = (-30, 12.5, 200)
+    file = write_nifti(tmp_path / "scan.nii.gz", image_array(1), affine)
+    ours, theirs = read_nifti(file), sitk.ReadImage(str(file), sitk.sitkFloat32)
+    check_same_geometry(theirs, ours, "scan")
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(ours), sitk.GetArrayViewFromImage(theirs))
+
+
+def test_oblique_dicom_geometry(tmp_path):
+    rows, columns = (0.8, 0.6, 0), (-0.6, 0.8, 0)
+    for index in range(4):
+        position_mm = (1.0, 2.0, 3.0 - 4.5 * index)
+        write_slice(tmp_path / f"{index}.dcm", image_array(1)[..., index].T, position_mm, axes=(*rows, *columns))
+    image, files = read_dicom(tmp_path)
+    assert [file.stem for file in files] == ["3", "2", "1", "0"]
+    assert image.GetOrigin() == pytest.approx((1, 2, 3 - 4.5 * 3))
+    assert image.GetSpacing() == pytest.approx((1.5, 1.5, 4.5))
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    np.testing.assert_allclose(direction, np.column_stack([rows, columns, (0, 0, 1)]), atol=1e-6)
+    assert np.linalg.det(direction) == pytest.approx(1)
+
+
+def test_rounded_positions_are_no_missing_slices(tmp_path):
+    for index in range(5):
+        write_slice(tmp_path / f"{index}.dcm", image_array(1)[..., index].T, (0, 0, round(index * 20 / 3, 3)))
+    assert read_dicom(tmp_path)[0].GetSpacing()[2] == pytest.approx(20 / 3, abs=1e-3)
+
+
+def test_users_own_scan_may_be_nifti_or_dicom(btcv, chaos):
+    assert read_image(btcv[1]).GetSize() == SIZE
+    folder = chaos[1][0].parent
+    (folder / "notes.txt").write_text("no DICOM, passed over")
+    chaos[1][0].rename(folder / "without_suffix")
+    assert read_image(folder).GetSize() == SIZE
+
+
+@pytest.mark.parametrize(("tag", "expected"), [("CT", "ct"), ("MR", "mri"), ("PT", None)])
+def test_dicom_modality(tmp_path, tag, expected):
+    write_slice(tmp_path / "1.dcm", image_array(1)[..., 0].T, (0, 0, 0), modality=tag)
+    assert dicom_modality(tmp_path) == expected
+
+
+# Folders
+
+
+@pytest.mark.parametrize("name", ["btcv", "chaos"])
+@pytest.mark.parametrize("present", [False, True])
+def test_missing_raw_folder(tmp_path, name, present):
+    folder = tmp_path / "raw"
+    if present:
+        folder.mkdir()
+    archive = source(name)
+    message = fault(MissingDataError, archive.cases, folder)
+    assert_says(message, name, str(folder), archive.LAYOUT, archive.WHERE, "data=phantom")
+
+
+def test_unknown_source():
+    assert_says(fault(DataError, source, "lits"), "lits", "btcv, chaos")
+
+
+@pytest.mark.parametrize("kept", ["img", "label"])
+def test_btcv_half_a_case(btcv, kept):
+    folder, image, label = btcv
+    (label if kept == "img" else image).unlink()
+    assert_says(fault(DataError, source("btcv").cases, folder), "btcv 0007", image.name, label.name)
+
+
+@pytest.mark.parametrize("lost", ["DICOM_anon", "Ground"])
+def test_chaos_slice_without_its_partner(chaos, lost):
+    folder, slices, grounds = chaos
+    (slices if lost == "DICOM_anon" else grounds)[2].unlink()
+    message = fault(DataError, source("chaos").cases, folder)
+    assert_says(message, "chaos 3", slices[2].name, grounds[2].name)
+
+
+def test_chaos_case_without_labels(chaos):
+    folder, _, grounds = chaos
+    shutil.rmtree(grounds[0].parent)
+    assert_says(fault(DataError, source("chaos").cases, folder), "chaos 3", "Ground")
+
+
+# NIfTI files
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.999])
+def test_truncated_nifti(btcv, kept):
+    folder, image, _ = btcv
+    content = image.read_bytes()
+    image.write_bytes(content[: int(kept * len(content))])
+    assert_says(fault(DataError, read_btcv, folder), str(image), "can't be read as NIfTI")
+
+
+def test_truncated_uncompressed_nifti(tmp_path):
+    file = write_nifti(tmp_path / "scan.nii", image_array(1))
+    file.write_bytes(file.read_bytes()[:-10])
+    assert_says(fault(DataError, read_image, file), str(file), "can't be read as NIfTI")
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nii"])
+@pytest.mark.parametrize("content", [b"", b"These are only words.\n" * 100])
+def test_text_renamed_to_nifti(tmp_path, name, content):
+    file = tmp_path / name
+    file.write_bytes(content)
+    assert_says(fault(DataError, read_image, file), str(file), "can't be read as NIfTI")
+
+
+def test_nifti_that_is_not_there(tmp_path):
+    assert_says(fault(DataError, read_image, tmp_path / "scan.nii.gz"), "scan.nii.gz", "not found")
+
+
+def test_nifti_with_a_time_axis(tmp_path):
+    file = write_nifti(tmp_path / "scan.nii.gz", np.zeros((4, 4, 4, 2), np.int16))
+    assert_says(fault(DataError, read_nifti, file), str(file), "4 dimensions", "3")
+
+
+def test_nifti_with_shear(tmp_path):
+    affine = AFFINE.copy()
+    affine[0, 2] = 1.5
+    file = tmp_path / "scan.nii.gz"
+    image = nib.Nifti1Image(image_array(1), None)
+    image.header.set_sform(affine, code=1)
+    nib.save(image, file)
+    assert_says(fault(DataError, read_nifti, file), str(file), "shear", "perpendicular")
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [("spacing", (1.01, 0.0)), ("origin", (1.0, 0.5)), ("direction", None), ("size", None)],
+)
+def test_image_and_label_of_different_geometry(btcv, what, change):
+    folder, _, label = btcv
+    array, affine = label_array((6, 1, 2, 3)), AFFINE.copy()
+    if what == "size":
+        array = array[:-1]
+    elif what == "direction":
+        affine[:, 0] *= -1
+    else:
+        affine[:3, :3] *= change[0]
+        affine[:3, 3] += change[1]
+    write_nifti(label, array, affine)
+    assert_says(fault(DataError, read_btcv, folder), "btcv img0007", what)
+
+
+def test_btcv_unexpected_label(btcv):
+    folder, _, label = btcv
+    write_nifti(label, label_array((6, 14)))
+    assert_says(fault(DataError, read_btcv, folder), "btcv label0007", "value 14", "0–13")
+
+
+def test_label_that_is_no_whole_number():
+    array = np.array([0, 1.5, 2], np.float32)
+    assert_says(fault(DataError, map_labels, array, [(1, 1)], "case", [(0, 1), (2, 2)]), "case", "1.5", "0–1, 2")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_or_infinite_image(btcv, value):
+    folder, image, _ = btcv
+    array = image_array(7).astype(np.float32)
+    array[1, 2, 3] = value
+    write_nifti(image, array)
+    assert_says(fault(DataError, read_btcv, folder), "btcv img0007", "1 voxels are NaN or infinite")
+
+
+def test_constant_image(btcv):
+    folder, image, _ = btcv
+    write_nifti(image, np.full(SIZE, -1000, np.int16))
+    assert_says(fault(DataError, read_btcv, folder), "btcv img0007", "all voxels have value -1000")
+
+
+def test_good_image_passes():
+    check_image(sitk.GetImageFromArray(np.arange(8.0).reshape(2, 2, 2)), "scan")
+
+
+# DICOM series and PNG label maps
+
+
+@pytest.mark.parametrize("kept", [0, 100, -200, -1])
+def test_truncated_dicom(chaos, kept):
+    folder, slices, _ = chaos
+    slices[1].write_bytes(slices[1].read_bytes()[:kept])
+    assert_says(fault(DataError, read_chaos, folder), str(slices[1]), "can't be read as DICOM")
+
+
+def test_truncated_compressed_dicom(tmp_path):
+    file = tmp_path / "1.dcm"
+    for index in range(2):
+        write_slice(tmp_path / f"{index}.dcm", image_array(1)[..., index].T, (0, 0, 5.0 * index), compressed=True)
+    assert read_image(tmp_path).GetSize() == (*SIZE[:2], 2)
+    file.write_bytes(file.read_bytes()[:-60])
+    assert_says(fault(DataError, read_dicom, tmp_path), str(file), "can't be read as DICOM")
+
+
+def test_text_renamed_to_dicom(chaos):
+    folder, slices, _ = chaos
+    slices[1].write_text("These are only words.\n" * 100)
+    assert_says(fault(DataError, read_chaos, folder), str(slices[1]), "can't be read as DICOM")
+
+
+def test_folder_without_dicom(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing here")
+    assert_says(fault(DataError, read_image, tmp_path), str(tmp_path), "0 DICOM", "series")
+
+
+def test_missing_slice(chaos):
+    folder, slices, grounds = chaos
+    slices[2].unlink()
+    grounds[2].unlink()
+    message = fault(DataError, read_chaos, folder)
+    assert_says(message, slices[1].name, slices[3].name, "12.000 mm apart", "6.000 mm")
+
+
+def test_duplicate_position(chaos):
+    folder, slices, grounds = chaos
+    copy = slices[2].with_name("IMG-0003-00099.dcm")
+    shutil.copy(slices[2], copy)
+    shutil.copy(grounds[2], grounds[2].with_name("IMG-0003-00099.png"))
+    assert_says(fault(DataError, read_chaos, folder), slices[2].name, copy.name, "one position, 32.000 mm")
+
+
+@pytest.mark.parametrize(
+    ("what", "columns", "change"),
+    [
+        ("size", 8, {}),
+        ("pixel spacing", 12, {"spacing_mm": (1.5, 1.6)}),
+        ("orientation", 12, {"axes": (0.8, 0.6, 0, -0.6, 0.8, 0)}),
+    ],
+)
+def test_slices_of_different_geometry(chaos, what, columns, change):
+    folder, slices, _ = chaos
+    array = image_array(1)[:columns, :, 0].T
+    write_slice(slices[4], array, (-9.0, -7.5, 20 + 4 * GAP_MM), **change)
+    assert_says(fault(DataError, read_chaos, folder), slices[4].name, f"{what} is", slices[0].name)
+
+
+def test_two_series(chaos):
+    folder, slices, _ = chaos
+    array = image_array(1)[..., 5].T
+    write_slice(slices[5], array, (-9.0, -7.5, 20 + 5 * GAP_MM), series="1.2.3.5")
+    message = fault(DataError, read_chaos, folder)
+    assert_says(message, str(slices[0].parent), "2 series", slices[5].name)
+
+
+def test_tilted_gantry(tmp_path):
+    for index in range(4):
+        write_slice(tmp_path / f"{index}.dcm", image_array(1)[..., index].T, (0, 1.0 * index, 5.0 * index))
+    assert_says(fault(DataError, read_image, tmp_path), str(tmp_path), "sideways by up to 3.00 mm")
+
+
+def test_png_of_another_size(chaos):
+    folder, _, grounds = chaos
+    Image.fromarray(np.zeros((10, 11), np.uint8)).save(grounds[3])
+    assert_says(fault(DataError, read_chaos, folder), f"chaos 3 {grounds[3].name}", "(10, 11)", "(10, 12)")
+
+
+def test_unexpected_grey_value(chaos):
+    folder, _, grounds = chaos
+    Image.fromarray(np.full((10, 12), 90, np.uint8)).save(grounds[3])
+    message = fault(DataError, read_chaos, folder)
+    assert_says(message, f"chaos 3 {grounds[3].name}", "value 90", "0, 56–70, 241–255, 111–135, 176–200")
+
+
+def test_damaged_png(chaos):
+    folder, _, grounds = chaos
+    grounds[3].write_bytes(grounds[3].read_bytes()[:50])
+    assert_says(fault(DataError, read_chaos, folder), str(grounds[3]), "can't be read as PNG", "label map")
+
+
+def test_constant_mri(chaos):
+    folder, slices, _ = chaos
+    for index, file in enumerate(slices):
+        write_slice(file, np.full((10, 12), 7), (-9.0, -7.5, 20 + GAP_MM * index))
+    assert_says(fault(DataError, read_chaos, folder), "chaos 3", "all voxels have value 7")

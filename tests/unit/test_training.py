@@ -1,0 +1,137 @@
+"""A run under way: killed at any step it goes on, bit by bit the same; bad states are refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+from safetensors.numpy import load_file
+
+from ssc import matrix
+from ssc.config import Settings, run_settings
+from ssc.data.preprocess import write_cases
+from ssc.data.scan import Scan
+from ssc.errors import RunError
+
+ROOT = Path(__file__).parents[2]
+KEY = "phantom/smoke/abdomen/draw0/seed0/ours"
+
+
+def _scan(case, modality, generator):
+    array = generator.normal(0, 20, (16, 40, 40)).astype(np.float32)
+    label = np.zeros(array.shape, np.uint8)
+    for value in range(1, 5):
+        corner = generator.integers(4, 24, 2)
+        label[4:12, corner[0] : corner[0] + 10, corner[1] : corner[1] + 10] = value
+    image, truth = sitk.GetImageFromArray(array + 100 * label), sitk.GetImageFromArray(label)
+    for volume in (image, truth):
+        volume.SetSpacing((6.0, 6.0, 8.0))
+    return Scan(case, modality, image, truth)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A working folder with tiny cases and the settings of one smoke run of 12 steps."""
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    run = matrix.Run.from_key(KEY)
+    settings = run_settings(Settings(), run)
+    for modality in run.modalities:
+        ids = [case for part in settings.cases[modality].values() for case in part]
+        write_cases(
+            (_scan(case, modality, generator) for case in ids),
+            matrix.cases_folder(run.data, run.scale, run.task, modality),
+            spacing_mm=(8.0, 6.0, 6.0), plane=40, clip=(-1000, 1000) if modality == "ct" else (0, 100), classes=5,
+        )  # fmt: skip
+    run.folder.mkdir(parents=True)
+    short = settings.model_copy(update={"steps": 12, "optimiser": {**settings.optimiser, "save_every": 2}})
+    (run.folder / "settings.json").write_text(short.model_dump_json())
+    return run
+
+
+def _command(run):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", "ssc", "train", str(run.folder), "--threads", "1"]
+    return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def _finish(run):
+    process = _command(run)
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors
+    return load_file(run.folder / "weights.safetensors"), errors
+
+
+def _kill_after(run, step):
+    """kill -9 once the save of this step or a later one lies there."""
+    process = _command(run)
+    for line in process.stderr:
+        if line.startswith(f"step {step}/"):
+            break
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_killed_run_goes_on_to_bit_identical_weights(project):
+    undisturbed, _ = _finish(project)
+    history = pd.read_csv(project.folder / "history.csv")
+    for name in ("weights.safetensors", "history.csv", "run.json"):
+        (project.folder / name).unlink()
+    _kill_after(project, step=np.random.default_rng().integers(3, 9))
+    assert not (project.folder / "weights.safetensors").exists()
+    resumed, errors = _finish(project)
+    assert "goes on at step" in errors
+    assert all(np.array_equal(undisturbed[key], resumed[key]) for key in undisturbed)
+    pd.testing.assert_frame_equal(pd.read_csv(project.folder / "history.csv"), history)
+    record = json.loads((project.folder / "run.json").read_text())
+    assert record["steps"] == 12 and record["threads"] == 1
+    assert set(record) >= {"commit", "torch", "device", "seconds", "preprocessing", "cases", "parameters"}
+    losses = history.filter(regex="^(loss|seg_ct|seg_mri|aux_ct|aux_mri|mcr|icr)$")
+    assert losses.shape[1] == 7 and np.isfinite(losses).all().all()
+
+
+def test_a_run_in_progress_is_not_trained_twice(project):
+    first = _command(project)
+    for line in first.stderr:
+        if line.startswith("step 1/"):
+            break
+    second = _command(project)
+    errors = second.communicate()[1]
+    first.kill()
+    first.communicate()
+    assert second.returncode == 1 and "another process is training this run" in errors
+
+
+def test_other_settings_do_not_resume_from_an_old_state(project):
+    _kill_after(project, step=4)
+    settings = json.loads((project.folder / "settings.json").read_text())
+    settings["losses"]["alpha"] = 0.9
+    (project.folder / "settings.json").write_text(json.dumps(settings))
+    assert "goes on at step" not in _finish(project)[1]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_cases(project):
+    settings = json.loads((project.folder / "settings.json").read_text())
+    settings["losses"]["alpha"] = float("1e39")  # overflows float32
+    (project.folder / "settings.json").write_text(json.dumps(settings))
+    process = _command(project)
+    errors = process.communicate()[1]
+    assert process.returncode == 1 and "the loss is not finite at step 1" in errors and "cases ct" in errors
+    assert not (project.folder / "weights.safetensors").exists()
+
+
+def test_prediction_from_an_untrained_run_says_what_is_missing(project):
+    import torch
+
+    from ssc.inference import Predictor
+
+    with pytest.raises(RunError, match=r"run\.json is missing"):
+        Predictor(project.folder, 0.5, torch.device("cpu"))

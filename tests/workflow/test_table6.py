@@ -1,0 +1,111 @@
+"""The literal command, its table, and what a change runs again."""
+
+import re
+import time
+
+import pandas as pd
+import pytest
+
+COMMAND = "snakemake --cores 8 --resources gpu=2 results/tables/table6.csv"
+ALL_RUNS = {"settings": 4, "train": 4, "evaluate": 4, "table": 1}
+
+
+def test_the_literal_command_makes_the_table(made):
+    table = pd.read_csv(made.folder / "results/tables/table6.csv")
+    assert len(table) == 3 * 2 * 2 * (2 * 5 + 1)  # methods, metrics, grids, figures a line
+    assert list(table["method"].unique()) == ["baseline", "joint_v2", "ours"]
+    assert (table["data"] == "phantom").all() and (table["scale"] == "smoke").all()
+    assert table.loc[table["mean"].isna(), "missed"].equals(table.loc[table["mean"].isna(), "n"])
+    assert table["published_mean"].notna().all()
+    ours = table.query("method == 'ours' and metric == 'dice' and modality == 'overall'").iloc[0]
+    assert ours["published_mean"] == 93.3 and ours["published_difference"] == 2.6
+
+
+def test_the_cells_follow_from_the_case_files(made):
+    """One cell by hand: the liver in CT, Ours, on the scan's own grid."""
+    scores = pd.read_csv(made.folder / "results/predictions/phantom/smoke/abdomen/draw0/seed0/ours/test/scores.csv")
+    values = scores.query("modality == 'ct' and structure == 'liver' and grid == 'native'")["dice"]
+    assert len(values) == 6
+    table = pd.read_csv(made.folder / "results/tables/table6.csv")
+    cell = table.query("method == 'ours' and modality == 'ct' and structure == 'liver' and grid == 'native'").iloc[0]
+    assert cell["mean"] == pytest.approx(sum(values) / 6, abs=1e-4) and cell["patients"] == 6
+
+
+def test_the_rendered_tables_are_marked_and_complete(made):
+    for name in ("table6.md", "table6.html"):
+        text = (made.folder / "results/tables" / name).read_text()
+        assert "PHANTOM DATA" in text and "Scale: smoke" in text
+        assert all(label in text for label in ("Baseline", "Joint V2", "Ours (w/ CR)", "R-kdy", "93.3"))
+
+
+def test_a_second_run_has_nothing_to_do(made):
+    started = time.monotonic()
+    assert "Nothing to be done" in made.run(COMMAND)
+    assert time.monotonic() - started < 30
+    for spelling in (
+        "snakemake --cores 8 results/tables/table6.csv --resources gpu=2",
+        "snakemake --cores 8 --resources=gpu=2 results/tables/table6.csv",
+        "python -m snakemake --cores 8 --resources gpu=2 results/tables/table6.csv",
+    ):
+        assert "Nothing to be done" in made.run(spelling)
+
+
+@pytest.mark.parametrize(
+    ("config", "jobs"),
+    [
+        ("losses='{gamma: 0.7}'", {"settings": 1, "train": 1, "evaluate": 1, "table": 1}),
+        ("losses='{alpha: 0.7}'", ALL_RUNS),
+        ("presets='{phantom: {small: {steps: 7}}}'", {}),
+        ("presets='{phantom: {smoke: {overlap: 0.5}}}'", {"evaluate": 4, "table": 1}),
+        ("btcv=/elsewhere", {}),
+    ],
+)
+def test_a_changed_setting_runs_exactly_what_uses_it(made, config, jobs):
+    assert made.jobs(f"snakemake --cores 8 --config {config} --resources gpu=2 -- results/tables/table6.csv") == jobs
+
+
+@pytest.mark.parametrize(
+    ("file", "jobs"),
+    [
+        ("ssc/models/eam.py", ALL_RUNS),
+        ("ssc/losses.py", ALL_RUNS),
+        ("ssc/training.py", ALL_RUNS),
+        ("ssc/data/sampling.py", ALL_RUNS),
+        ("ssc/data/preprocess.py", {"preprocess": 2, **ALL_RUNS}),
+        ("ssc/inference.py", {"evaluate": 4, "table": 1}),
+        ("ssc/metrics.py", {"evaluate": 4, "table": 1}),
+        ("ssc/results/tables.py", {"table": 1}),
+        ("ssc/statistics.py", {"table": 1}),
+        ("README.md", {}),
+    ],
+)
+def test_an_edit_of_code_runs_exactly_what_it_decides(made, file, jobs):
+    text = (made.folder / file).read_text()
+    try:
+        (made.folder / file).write_text(text + "\n# an edit\n")
+        assert made.jobs(COMMAND) == jobs
+    finally:
+        (made.folder / file).write_text(text)
+
+
+def test_touching_files_runs_nothing(made):
+    made.run("find results data config -type f -exec touch {} +")
+    assert made.jobs(COMMAND) == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("sclae=small", "unknown key 'sclae'; did you mean 'scale'?"),
+        ("data=real btcv=/nowhere chaos=/nowhere", "btcv: no cases in /nowhere"),
+    ],
+)
+def test_a_users_mistake_is_said_in_plain_words(made, config, message):
+    shown = made.run(f"snakemake --cores 2 --config {config} -- results/tables/table6.csv", check=False)
+    assert message in shown and "Traceback" not in shown
+    assert not (made.folder / "data/real/btcv.json").exists()
+
+
+def test_a_dry_run_loads_no_torch(made):
+    shown = made.run(f"python -X importtime -m {COMMAND.replace(' ', ' -n ', 1)}")
+    assert not re.search(r"\|\s+(torch|monai)\s*$", shown, re.MULTILINE)
