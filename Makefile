@@ -5,39 +5,41 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SNAKEMAKE := snakemake --cores all --resources gpu=$(or $(GPUS),1)
 
-.PHONY: help table6 all test check lab unlock clean
+.PHONY: .venv help table6 all test check lab unlock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-table6: .venv unlock ## the main job: phantoms in, the paper's Table 6 out (results/tables)
+table6: .venv/ready unlock ## the main job: phantoms in, the paper's Table 6 out (results/tables)
 	$(SNAKEMAKE) -- results/tables/table6.csv
 
-all: .venv unlock ## every table, figure and notebook there is
+all: .venv/ready unlock ## every table, figure and notebook there is
 	$(SNAKEMAKE) all
 
-test: .venv ## format, lint, unit tests, a small slice of Table 6 from end to end
+test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end to end
 	$(MAKE) --no-print-directory check
-	OMP_NUM_THREADS=1 pytest -n 2
+	pytest -n 2 --dist loadgroup
 
-check: .venv ## format and lint alone
+check: .venv/ready ## format and lint alone
 	ruff check .
 	ruff format --check .
 	snakefmt --check --compact-diff .
 	snakemake --lint
 
-lab: .venv ## open the notebooks in JupyterLab (installed when first used)
-	@$(BIN)/python -c "import jupyterlab" 2> /dev/null || $(BIN)/pip install -q -c requirements.lock jupyterlab
+lab: .venv/ready ## open the notebooks in JupyterLab (installed when first used)
+	@$(BIN)/python -c "import jupyterlab" 2> /dev/null || $(BIN)/pip install -q -c requirements.lock jupyterlab==4.6.6
 	jupyter lab results/notebooks
 
-unlock: .venv ## clear a lock that a killed Snakemake left, if no other one works here
-	@if [ -n "$$(ls .snakemake/locks 2> /dev/null)" ] && ! pgrep -f "[s]nakemake .*--cores" > /dev/null; then \
-		echo "clearing a stale lock"; snakemake --unlock --cores 1; fi
+unlock: .venv/ready ## clear a lock that a killed Snakemake left, if no other one works here
+	@python workflow_scripts/unlock.py
 
 clean: ## remove the environment; results stay
 	rm -rf .venv
 
-.venv: requirements.lock pyproject.toml
+# The environment: `make .venv`.
+.venv: .venv/ready
+
+.venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) is too old: Python 3.11 or newer is needed. Try: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
@@ -45,4 +47,4 @@ clean: ## remove the environment; results stay
 	@echo "installing the pinned packages into .venv (a few minutes)"
 	@$(BIN)/pip install -q --disable-pip-version-check -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch .venv
+	@touch .venv/ready # last: a set-up that broke off is done again

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from ssc import matrix
 from ssc.config import Settings, fingerprint, run_settings
-from ssc.errors import UserError
+from ssc.errors import MissingDataError, UserError
 
 try:
     settings = Settings.read(config)
 except UserError as error:
     raise WorkflowError(error)
 
-REAL_CORES = len(os.sched_getaffinity(0))
-CORES = workflow.cores or REAL_CORES
+CORES = workflow.cores or len(os.sched_getaffinity(0))
+REAL_CORES = min(CORES, len(os.sched_getaffinity(0)))  # what this workflow may keep busy
 GPUS_A_JOB = 1 if shutil.which("nvidia-smi") else 0
 
 
@@ -30,7 +30,7 @@ wildcard_constraints:
 
 def job_threads(wildcards):
     """So many of Snakemake's cores that no more jobs run at a time than the machine has cores."""
-    return max(1, CORES // REAL_CORES)
+    return -(-CORES // REAL_CORES)
 
 
 def real_threads(wildcards, threads):
@@ -56,6 +56,10 @@ def raw_arguments(wildcards, input):
     return [f"{m}={raw_folder(run.data, sources[m])}" for m in run.modalities]
 
 
+def raw_manifests(run):
+    return [f"data/{run.data}/{matrix.tasks()[run.task].modalities[m]}.json" for m in run.modalities]
+
+
 def case_manifests(run):
     return [f"{matrix.cases_folder(run.data, run.scale, run.task, m)}/manifest.json" for m in run.modalities]
 
@@ -74,7 +78,7 @@ def raw_listing(wildcards):
 
     try:
         return listing(Path(raw_folder("real", wildcards.source)), wildcards.source)
-    except UserError:
+    except MissingDataError:
         manifest = Path(f"data/real/{wildcards.source}.json")
         return json.loads(manifest.read_text())["listing"] if manifest.exists() else "missing"
 
@@ -84,7 +88,9 @@ def preprocessing(wildcards):
     preset, modality = settings.preset_of(wildcards.data, wildcards.scale), wildcards.modality
     clip = settings.ct_window_hu if modality == "ct" else settings.mri_percentiles
     code = fingerprint("ssc/data/preprocess.py", "ssc/data/scan.py", "ssc/data/sources")
+    task = matrix.tasks()[wildcards.task]
     chosen = {"spacing_mm": preset.spacing_mm, "plane": preset.plane, "clip": clip, "code": code}
+    chosen["values"] = task.source_values(task.modalities[modality])
     return json.dumps(chosen, sort_keys=True)
 
 
@@ -103,5 +109,7 @@ def evaluation(wildcards):
     run = run_of(wildcards)
     return {
         "overlap": settings.preset_of(run.data, run.scale).overlap,
+        "cases": {m: matrix.splits()[run.task][run.split][m][wildcards.part] for m in run.modalities},
+        "structures": str(matrix.tasks()[run.task].structures),
         "code": fingerprint("ssc/inference.py", "ssc/metrics.py"),
     }

@@ -10,13 +10,16 @@ rule phantoms:
     conda:
         "../envs/environment.yaml"
     threads: job_threads
+    resources:
+        real_threads=real_threads,
     params:
         spec={"code": fingerprint("ssc/data/phantoms.py")},
     message:
         "Phantoms in the layout of {wildcards.source}"
     shell:
-        "(python -m ssc phantoms {wildcards.source} {output.folder}"
-        " && python -m ssc manifest {wildcards.source} {output.folder} {output.manifest}) > {log} 2>&1"
+        "(python -m ssc phantoms {wildcards.source} {output.folder} --threads {resources.real_threads}"
+        " && python -m ssc manifest {wildcards.source} {output.folder} {output.manifest}"
+        " --threads {resources.real_threads}) > {log} 2>&1"
 
 
 rule download_chaos:
@@ -42,13 +45,15 @@ rule verify:
     conda:
         "../envs/environment.yaml"
     threads: job_threads
+    resources:
+        real_threads=real_threads,
     params:
         listing=raw_listing,
         folder=lambda w, input: raw_folder("real", w.source),
     message:
         "Verify the raw scans of {wildcards.source} in {params.folder}"
     shell:
-        "python -m ssc manifest {wildcards.source} {params.folder} {output} > {log} 2>&1"
+        "python -m ssc manifest {wildcards.source} {params.folder} {output} --threads {resources.real_threads} > {log} 2>&1"
 
 
 rule preprocess:

@@ -17,7 +17,7 @@ rule figure4:
             "data": settings.data,
             "scale": settings.scale,
             "runs": [run.key for run in table_runs("table6")],
-            "code": fingerprint("ssc/results", "ssc/statistics.py"),
+            "code": fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml"),
         },
         raw=lambda w, input: {m: raw_folder(settings.data, s) for m, s in matrix.tasks()["abdomen"].modalities.items()},
     message:

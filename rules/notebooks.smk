@@ -17,6 +17,7 @@ rule notebook:
         spec={
             "data": settings.data,
             "scale": settings.scale,
+            "code": fingerprint("ssc/results/notebooks.py"),
             "runs": [run.key for run in table_runs("table6")],
         },
     message:

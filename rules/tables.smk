@@ -20,7 +20,7 @@ rule table:
             "scale": settings.scale,
             "runs": [run.key for run in table_runs(w.table)],
             "table": str(matrix.tables()[w.table]),
-            "code": fingerprint("ssc/results", "ssc/statistics.py"),
+            "code": fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml"),
         },
     message:
         "{wildcards.table}"

@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     def threads(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
+        added.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
 
     predict = command(_predict, "predict", "Segment your own scan with a trained run")
     predict.add_argument("run", type=Path, help="folder of a run, e.g. results/runs/…/ours")
@@ -74,10 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     manifest.add_argument("source", choices=("btcv", "chaos"))
     manifest.add_argument("folder", type=Path)
     manifest.add_argument("manifest", type=Path, help="JSON file to write")
+    threads(manifest)
 
     phantoms = command(_phantoms, "phantoms", "Write phantoms in the layout of an archive")
     phantoms.add_argument("source", choices=("btcv", "chaos"))
     phantoms.add_argument("folder", type=Path)
+    threads(phantoms)
 
     download = command(_download, "download", "Fetch the CHAOS archive and unpack its T2-SPIR series")
     download.add_argument("folder", type=Path)
@@ -92,6 +94,8 @@ def _predict(options: argparse.Namespace) -> None:
 
     if not options.output.name.endswith((".nii", ".nii.gz")):
         raise DataError(f"{options.output}: label maps are NIfTI; expected a name ending in .nii or .nii.gz")
+    if not options.output.parent.is_dir() or options.output.resolve() == options.scan.resolve():
+        raise DataError(f"{options.output}: expected another file than the scan, in a folder that exists")
     use_threads(options.threads)
     with lease() as device:
         predict_scan(options.run, options.scan, options.output, options.modality, options.overlap, device)
@@ -105,8 +109,11 @@ def _doctor(options: argparse.Namespace) -> None:
         print(f"{case}: {found}")
     faults = sum(found != "ok" for _, found in report)
     print(f"{len(report)} cases, {faults} with faults")
-    if faults:
-        raise DataError(f"{options.folder}: {faults} of {len(report)} cases have faults")
+    missing = sorted(_split_cases(report) - {case for case, _ in report}, key=int)
+    if missing:
+        print(f"not there, but named in config/splits.yaml: {', '.join(missing)}")
+    if faults or missing:
+        raise DataError(f"{options.folder}: {faults} of {len(report)} cases have faults, {len(missing)} are missing")
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -186,7 +193,6 @@ def _download(options: argparse.Namespace) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     download(ARCHIVE.address, archive, ARCHIVE.size, ARCHIVE.sha256)
     extract(archive, options.folder, ARCHIVE.members)
-    archive.unlink()
 
 
 def _config(options: argparse.Namespace) -> None:
@@ -203,6 +209,17 @@ def _source_values(name: str) -> list[tuple[int, int]]:
         if name in task.modalities.values():
             return task.source_values(name)
     raise SettingsError(f"config/matrix.yaml: no task uses the archive {name}")
+
+
+def _split_cases(report: list[tuple[str, str]]) -> set[str]:
+    """Every case that the splits name for the modality of these cases."""
+    from ssc import matrix
+
+    named = {}
+    for split in (split for splits in matrix.splits().values() for split in splits.values()):
+        for modality, parts in split.items():
+            named.setdefault(modality, set()).update(case for cases in parts.values() for case in cases)
+    return max(named.values(), key=lambda cases: len(cases & {case for case, _ in report}))
 
 
 def _progress(cases: Sequence[str]):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator, model_validator
 
 from ssc import matrix
 from ssc.errors import SettingsError
@@ -94,6 +94,16 @@ class Preset(Strict):
     save_every: int = Field(gt=0, description="steps between two saves of a run under way")
     overlap: float = Field(ge=0, lt=1, description="overlap of two inference windows")
 
+    @model_validator(mode="after")
+    def _fits(self) -> Preset:
+        if any(self.width * 2**stage % heads for stage, heads in enumerate(self.heads)):
+            raise ValueError(f"width {self.width}, doubled each stage, must be a multiple of the heads {self.heads}")
+        if self.width % self.eam_heads:
+            raise ValueError(f"width {self.width} must be a multiple of eam_heads {self.eam_heads}")
+        if min(self.steps, self.development_steps) < 3:
+            raise ValueError("a schedule needs at least 3 steps")
+        return self
+
 
 _SMALL = dict(
     width=16,
@@ -137,7 +147,9 @@ _PAPER = Preset(
     save_every=500,
     overlap=0.5,
 )
-_PHANTOM_GRID = dict(spacing_mm=(8.0, 6.0, 6.0), plane=64, learning_rate=1.2e-2)
+_PHANTOM_GRID = dict(
+    spacing_mm=(8.0, 6.0, 6.0), plane=64, learning_rate=1.2e-2, augmentation=0.4, development_augmentation=0.4
+)
 _REAL_GRID = dict(spacing_mm=(8.0, 4.0, 4.0), plane=96, learning_rate=6e-3)
 _SMOKE = {**_SMALL, "width": 8, "steps": 10, "development_steps": 10, "save_every": 5, "overlap": 0.0}
 
@@ -155,15 +167,22 @@ class Presets(Strict):
 
     phantom: Scales = Scales(
         smoke=Preset(**{**_SMOKE, **_PHANTOM_GRID}, crop=(16, 32, 32)),
-        small=Preset(**{**_SMALL, **_PHANTOM_GRID}, crop=(16, 48, 64), steps=280, development_steps=280),
+        small=Preset(**{**_SMALL, **_PHANTOM_GRID}, crop=(16, 48, 64), steps=300, development_steps=300),
     )
     real: Scales = Scales(
         smoke=Preset(**{**_SMOKE, **_REAL_GRID}, crop=(16, 64, 64)),
         small=Preset(
-            **{**_SMALL, **_REAL_GRID, "development_augmentation": 1.6, "save_every": 200, "overlap": 0.5},
+            **{
+                **_SMALL,
+                **_REAL_GRID,
+                "development_augmentation": 1.5,
+                "save_every": 200,
+                "overlap": 0.5,
+                "validations": 2,
+            },
             crop=(16, 64, 64),
             steps=3_000,
-            development_steps=10_000,
+            development_steps=7_500,
         ),
     )
 
@@ -173,7 +192,7 @@ class Settings(Strict):
 
     data: Data = Field("phantom", description="phantom: embedded, made by the workflow; real: BTCV and CHAOS")
     scale: Scale = Field("small", description="smoke: seconds a run; small: minutes on a CPU; paper: a large GPU")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="every run is trained once for each seed")
+    seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1, description="every run is trained once for each seed")
     btcv: str = Field("data/real/btcv", description="folder that holds RawData/Training (needs an account)")
     chaos: str | None = Field(
         None, description="folder that holds Train_Sets/MR; null: the workflow downloads it (0.9 GB)"
@@ -187,6 +206,13 @@ class Settings(Strict):
     augmentation: Augmentation = Field(Augmentation(), description=Augmentation.__doc__)
     presets: Presets = Field(Presets(), description=Preset.__doc__)
 
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed stands there twice: its results would count twice")
+        return seeds
+
     @classmethod
     def read(cls, values: dict[str, Any]) -> Settings:
         """Settings from a mapping, e.g. Snakemake's config. Raises SettingsError in one line."""
@@ -194,11 +220,6 @@ class Settings(Strict):
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
-
-    @property
-    def preset(self) -> Preset:
-        """The preset of the configured data and scale."""
-        return self.preset_of(self.data, self.scale)
 
     def preset_of(self, data: Data, scale: Scale) -> Preset:
         """The preset of any data and scale."""
@@ -227,6 +248,7 @@ class RunSettings(Strict):
     """What decides one training, and nothing that it does not use (those are None)."""
 
     key: str
+    structures: list[str]
     cases: dict[str, dict[str, list[str]]]
     steps: int
     augmentation_strength: float
@@ -256,6 +278,7 @@ def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
     weights |= {"gamma": losses.gamma, "tau": losses.tau} if variant.icr else {}
     return RunSettings(
         key=run.key,
+        structures=[structure.name for structure in matrix.tasks()[run.task].structures],
         cases={m: {part: split[m][part] for part in ("train", "validation")} for m in run.modalities},
         steps=preset.development_steps if development else preset.steps,
         augmentation_strength=preset.development_augmentation if development else preset.augmentation,

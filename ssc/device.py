@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,9 +38,13 @@ def lease() -> Iterator[torch.device]:
     folder = Path(tempfile.gettempdir()) / f"ssc-gpus-{getpass.getuser()}"
     folder.mkdir(exist_ok=True)
     identities = [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
+    waiting = False
     while True:
         for index, identity in enumerate(identities):
             with contextlib.suppress(filelock.Timeout), filelock.FileLock(folder / f"{identity}.lock", timeout=0):
                 yield torch.device("cuda", index)
                 return
+        if not waiting:
+            print(f"waiting for one of {len(identities)} GPUs: other jobs of this user hold them", file=sys.stderr)
+            waiting = True
         time.sleep(2)

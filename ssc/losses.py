@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ssc.models.network import Output
 
-_dice_ce = DiceCELoss(include_background=False, softmax=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
+_DICE_CE = DiceCELoss(include_background=False, softmax=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
 
 
 def segmentation(logits: Sequence[Tensor], label: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def segmentation(logits: Sequence[Tensor], label: Tensor) -> Tensor:
     logits: (B, Z, *S) fine to coarse; label: (B, 1, *S) of integers, brought to coarser grids by nearest.
     """
     weights = [0.5**i for i in range(len(logits))]
-    losses = (_dice_ce(scale, _one_hot(_nearest(label, scale), scale)) for scale in logits)
+    losses = (_dice_ce(scale, _one_hot(_nearest(label, scale), scale.shape[1])) for scale in logits)
     return sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
 
 
@@ -38,9 +38,15 @@ def auxiliary(maps: Sequence[Tensor], label: Tensor, reading: str) -> Tensor:
     'soft' = shares of the classes in each position, 'nearest' = the voxel at its centre.
     """
     targets = (
-        _shares(label, scale) if reading == "soft" else _one_hot(_nearest(label, scale), scale) for scale in maps
+        _shares(label, scale) if reading == "soft" else _one_hot(_nearest(label, scale), scale.shape[1])
+        for scale in maps
     )
     return sum(_dice_ce(scale, target) for scale, target in zip(maps, targets, strict=True))
+
+
+def _dice_ce(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy plus soft Dice, in float32 at least: mixed precision is the network's business."""
+    return _DICE_CE(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)
 
 
 def modality_consistency(embeddings: dict[str, Tensor]) -> Tensor:
@@ -101,12 +107,12 @@ def _nearest(label: Tensor, like: Tensor) -> Tensor:
     )
 
 
-def _one_hot(label: Tensor, like: Tensor) -> Tensor:
-    """(B, 1, *S) of integers -> (B, Z, *S), classes and type as in ``like``."""
-    return torch.zeros_like(like).scatter_(1, label.long(), 1.0)
+def _one_hot(label: Tensor, classes: int) -> Tensor:
+    """(B, 1, *S) of integers -> (B, Z, *S) in float32."""
+    one_hot = torch.zeros(len(label), classes, *label.shape[2:], device=label.device)
+    return one_hot.scatter_(1, label.long(), 1.0)
 
 
 def _shares(label: Tensor, like: Tensor) -> Tensor:
     """Share of each class (B, Z, *S) in each voxel of the grid of ``like``."""
-    fine = torch.zeros(len(label), like.shape[1], *label.shape[2:], dtype=like.dtype, device=like.device)
-    return F.interpolate(fine.scatter_(1, label.long(), 1.0), size=tuple(like.shape[2:]), mode="area")
+    return F.interpolate(_one_hot(label, like.shape[1]), size=tuple(like.shape[2:]), mode="area")

@@ -16,6 +16,7 @@ from ssc.errors import RunError, SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVELOPMENT = "development"
+DATA, SCALES = ("phantom", "real"), ("smoke", "small", "paper")
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,12 @@ class Run:
             data, scale, task, split, seed, name = parts
             variant, _, modality = name.partition("-")
             run = cls(data, scale, task, split, int(seed.removeprefix("seed")), variant, modality or None)
-            known = variants()[variant].joint == (not modality) and split in splits()[task]
+            known = (
+                data in DATA
+                and scale in SCALES
+                and variants()[variant].joint == (not modality)
+                and split in splits()[task]
+            )
             known = known and (not modality or modality in tasks()[task].modalities)
         except (ValueError, KeyError):
             known = False

@@ -15,6 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ssc.data.scan import Scan
+from ssc.errors import DataError
 
 Spacing = tuple[float, float, float]
 
@@ -61,7 +62,7 @@ def _resampled_grid(image: sitk.Image, spacing_mm: Spacing) -> sitk.Image:
     old = np.array(image.GetSpacing())
     new = np.array(spacing_mm[::-1])  # SimpleITK orders axes x, y, z
     size = np.array(image.GetSize())
-    new_size = np.maximum(1, np.round(size * old / new)).astype(int)
+    new_size = np.ceil(size * old / new - 1e-3).astype(int)  # the whole scan lies inside
     centre = np.array(image.TransformContinuousIndexToPhysicalPoint(((size - 1) / 2).tolist()))
     direction = np.array(image.GetDirection()).reshape(3, 3)
     origin = centre - direction @ ((new_size - 1) / 2 * new)
@@ -97,9 +98,13 @@ def _resample_label(label: sitk.Image, grid: sitk.Image, classes: int) -> sitk.I
 def _normalise(image: sitk.Image, modality: str, clip: tuple[float, float]) -> sitk.Image:
     """Clip, then z-score over the body: the voxels above the scan's mean (air would rule the statistics)."""
     array = sitk.GetArrayFromImage(image)
-    low, high = clip if modality == "ct" else np.percentile(array[array != 0], clip)
+    low, high = clip if modality == "ct" else np.percentile(array[array != 0] if array.any() else array, clip)
     array = np.clip(array, low, high)
     body = array[array > array.mean()]
+    if not body.size or body.std() == 0:
+        raise DataError(
+            f"{modality} scan: no body left after clipping to {low:g} … {high:g}; is it in the right units?"
+        )
     normalised = sitk.GetImageFromArray(((array - body.mean()) / body.std()).astype(np.float32))
     normalised.CopyInformation(image)
     return normalised

@@ -68,7 +68,7 @@ def augmentation(settings: dict[str, Any], strength: float, classes: int) -> Com
                 ["image", "label"],
                 prob=p,
                 rotate_range=(rotation, 0, 0)[: 3 if len(crop) == 3 else 1],
-                scale_range=scaling,
+                scale_range=(scaling,) * len(crop),  # one number would scale the slice axis alone
                 mode=["bilinear", "nearest"],
                 padding_mode="border",
             ),

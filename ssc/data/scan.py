@@ -200,7 +200,7 @@ def _check_gaps(positions_mm: np.ndarray, files: list[Path]) -> float:
             f"{high.parent}: {low.name} and {high.name} have one position, {positions_mm[closest]:.3f} mm, "
             f"expected one file a position. Remove one of them."
         )
-    if abs(gaps_mm[oddest] - expected_mm) > GAP_MM:
+    if abs(gaps_mm[oddest] - expected_mm) > max(GAP_MM, 0.01 * expected_mm):
         low, high = files[oddest : oddest + 2]
         raise DataError(
             f"{high.parent}: {low.name} and {high.name} lie {gaps_mm[oddest]:.3f} mm apart, "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
-import yaml
 
 from ssc import matrix
 from ssc.errors import DataError
@@ -49,4 +52,14 @@ def splits_yaml() -> str:
     task = matrix.tasks()["abdomen"]
     splits = make_splits({"ct": BTCV_CASES, "mri": CHAOS_CASES}, task.cases_per_draw, task.draws)
     head = "# Written once from the rule in ssc/data/splits.py, before anything was trained. Do not edit.\n"
-    return head + yaml.safe_dump({"abdomen": splits}, default_flow_style=None, sort_keys=False, width=110)
+    return head + "".join(_yaml({"abdomen": splits}))
+
+
+def _yaml(value: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """Nested keys; lists of ids in one line, quoted, since YAML reads 0010 as a number."""
+    for key, entry in value.items():
+        if isinstance(entry, dict):
+            yield f"{indent}{key}:\n"
+            yield from _yaml(entry, indent + "  ")
+        else:
+            yield f"{indent}{key}: {json.dumps(entry)}\n"

@@ -104,13 +104,11 @@ class SemanticFilters(nn.Module):
 
     def forward(self, query: Tensor, semantic_maps: Tensor) -> Tensor:
         """query (B, Z, D), A (B, Z, N, P) -> E (B, Z, Z)."""
-        with torch.autocast(query.device.type, enabled=False):  # exponents of unscaled maps need float32
-            query, semantic_maps = query.to(self.weight.dtype), semantic_maps.to(self.weight.dtype)
-            kernels = (query[:, :, None] @ self.weight).squeeze(2)  # K^i: (B, Z, N)
-            similarity = kernels[:, None] @ semantic_maps  # S^ij: (B, j, i, P), Eq. 6
-            gates = similarity.log_softmax(dim=1).softmax(dim=3)  # σ over j, normalised over x, Eq. 7
-            totals = semantic_maps.sum(dim=2)[..., None]  # a_j: (B, j, P, 1)
-            return (gates @ totals).squeeze(3).transpose(1, 2)  # (B, i, j), Eq. 8
+        kernels = (query[:, :, None] @ self.weight).squeeze(2)  # K^i: (B, Z, N)
+        similarity = kernels[:, None] @ semantic_maps  # S^ij: (B, j, i, P), Eq. 6
+        gates = similarity.log_softmax(dim=1).softmax(dim=3)  # σ over j, normalised over x, Eq. 7
+        totals = semantic_maps.sum(dim=2)[..., None]  # a_j: (B, j, P, 1)
+        return (gates @ totals).squeeze(3).transpose(1, 2)  # (B, i, j), Eq. 8
 
 
 class ExternalAttentionModules(nn.Module):

@@ -109,7 +109,9 @@ class Network(nn.Module):
         for i, m in enumerate(images):
             semantics = None
             if self.eam:
-                semantics = self.eam[m](self.class_embeddings[m].weight, [scale[i] for scale in maps])
+                embeddings = self.class_embeddings[m].weight
+                with torch.autocast(embeddings.device.type, enabled=False):  # exponents of unscaled maps
+                    semantics = self.eam[m](embeddings, [scale[i].to(embeddings.dtype) for scale in maps])
             outputs[m] = Output([scale[i] for scale in logits], semantics)
         return outputs
 
@@ -136,9 +138,12 @@ class Network(nn.Module):
         scales = [None] * len(self.branch_rates)
         if self.modulation is not None:
             embeddings = [self.class_embeddings[m].weight for m, count in counts.items() for _ in range(count)]
-            scales = [tuple(map(self._spread, pair)) for pair in self.modulation(torch.stack(embeddings))]
+            embeddings = torch.stack(embeddings)
+            with torch.autocast(embeddings.device.type, enabled=False):  # bfloat16 cannot tell 1.003 from 1
+                scales = [tuple(map(self._spread, pair)) for pair in self.modulation(embeddings)]
         if drop is not None:
             kept = torch.cat([drop[m] for m in counts], dim=-1)[..., None]  # (blocks, 2, B, 1)
+            kept = kept.to(next(self.parameters()).device)
             kept = [tuple(map(self._spread, pair)) for pair in kept]
             scales = (
                 kept if scales[0] is None else [(a * c, b * d) for (a, b), (c, d) in zip(scales, kept, strict=True)]

@@ -98,9 +98,10 @@ class WindowAttention(nn.Module):
             key, value = self.qkv(self._windows(context, window, shift, padded)).chunk(2, dim=-1)
         else:
             query, key, value = self.qkv(query).chunk(3, dim=-1)
-        query, key, value = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))
-        mixed = F.scaled_dot_product_attention(query, key, value, self._bias(window, shift, padded, len(query)))
-        mixed = self.projection(mixed.transpose(1, 2).flatten(2))  # (B·windows, n, C)
+        shape = (len(x), -1, query.shape[1], self.heads, query.shape[2] // self.heads)
+        query, key, value = (t.view(shape).transpose(2, 3) for t in (query, key, value))  # (B, windows, heads, n, d)
+        mixed = F.scaled_dot_product_attention(query, key, value, self._bias(window, shift, padded))
+        mixed = self.projection(mixed.transpose(2, 3).flatten(3).flatten(0, 1))  # (B·windows, n, C)
         mixed = window_reverse(mixed, window, padded)
         if any(shift):
             mixed = mixed.roll(shift, dims=list(range(1, len(shift) + 1)))
@@ -116,14 +117,11 @@ class WindowAttention(nn.Module):
             x = x.roll([-s for s in shift], dims=list(range(1, len(shift) + 1)))
         return window_partition(x, window)
 
-    def _bias(self, window: Size, shift: Size, padded: Size, count: int) -> Tensor:
-        """(1 or B·windows, heads, n, n): position bias, and the shift mask where the map was rolled."""
+    def _bias(self, window: Size, shift: Size, padded: Size) -> Tensor:
+        """(heads, n, n), or (windows, heads, n, n): position bias, and the shift mask of a rolled map."""
         index = relative_position_index(window, self.window, self.bias_table.device)
-        bias = self.bias_table[index].permute(2, 0, 1)[None]  # (1, heads, n, n)
-        if not any(shift):
-            return bias
-        mask = shift_mask(padded, window, shift, bias.device)[:, None]
-        return (bias + mask).repeat(count // len(mask), 1, 1, 1)
+        bias = self.bias_table[index].permute(2, 0, 1)  # (heads, n, n)
+        return bias + shift_mask(padded, window, shift, bias.device)[:, None] if any(shift) else bias
 
 
 class Mlp(nn.Sequential):

@@ -37,17 +37,25 @@ def test_distance_of_two_plates_is_their_gap_in_millimetres():
 
 
 @pytest.mark.parametrize("shift", [1, 3])
-def test_asd_is_the_mean_over_both_surfaces(shift):
-    """Against SciPy: distances of each surface's points to the other surface, pooled."""
+def test_distances_are_scipys(shift):
+    """Distances of each surface's points to the other: pooled mean, and the larger 95th percentile."""
     a, b = _boxes(shift)
     a[5, 8, 8] = False  # a hole inside is a surface too
-    assert score_structure(a, b, SPACING)["asd_mm"] == pytest.approx(_literal_asd(a, b), rel=1e-5)
-
-
-def _literal_asd(a, b):
     edges = [mask & ~ndimage.binary_erosion(mask) for mask in (a, b)]
     to = [ndimage.distance_transform_edt(~edge, sampling=SPACING) for edge in edges]
-    return np.concatenate([to[1][edges[0]], to[0][edges[1]]]).mean()
+    distances = [to[1][edges[0]], to[0][edges[1]]]
+    scores = score_structure(a, b, SPACING)
+    assert scores["asd_mm"] == pytest.approx(np.concatenate(distances).mean(), rel=1e-5)
+    assert scores["hd95_mm"] == pytest.approx(max(np.percentile(d, 95) for d in distances), rel=1e-5)
+
+
+def test_nsd_counts_the_surface_within_two_millimetres():
+    """Cubes of 20 mm, one 3 mm further along x. Near the other cube are: of the four faces beside, 19 of 20 mm;
+    of the face inside the other cube, the frame of 2 mm; of the face outside, nothing."""
+    a, b = np.zeros((2, 40, 40, 40), bool)
+    a[10:30, 10:30, 10:30] = b[10:30, 10:30, 13:33] = True
+    expected = 100 * (4 * 19 * 20 + (20**2 - 16**2)) / (6 * 20**2)
+    assert score_structure(a, b, (1.0, 1.0, 1.0))["nsd_2mm"] == pytest.approx(expected, abs=4)
 
 
 def test_asd_does_not_depend_on_where_the_structure_lies():

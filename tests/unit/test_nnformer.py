@@ -8,7 +8,14 @@ import torch
 from golden import golden_weight, official_nnformer_name
 
 from ssc.models.nnformer import NNFormer
-from ssc.models.windows import WindowAttention, relative_position_index, shift_mask, window_partition, window_reverse
+from ssc.models.windows import (
+    Block,
+    WindowAttention,
+    relative_position_index,
+    shift_mask,
+    window_partition,
+    window_reverse,
+)
 
 GOLDEN = Path(__file__).parent.parent / "golden/nnformer.npz"
 
@@ -137,3 +144,13 @@ def _literal_attention(layer, x, size, table_window, shifted):
             heads.append(sum(share * v[o][part] for share, (o, _, _) in zip(shares, others, strict=True)))
         out[(0, *place)] = layer.projection(torch.cat(heads))
     return out
+
+
+def test_scales_multiply_each_residual_branch():
+    """Eq. 14-15: Φ1 on the attention, Φ2 on the MLP."""
+    torch.manual_seed(0)
+    block, x = Block(8, 2, (2, 2), shifted=False), torch.randn(2, 4, 4, 8)
+    phi1, phi2 = torch.randn(2, 2, 1, 1, 8)
+    middle = x + phi1 * block.attention(block.norm1(x))
+    expected = middle + phi2 * block.mlp(block.norm2(middle))
+    assert torch.allclose(block(x, (phi1, phi2)), expected, atol=1e-6)

@@ -96,3 +96,16 @@ def test_padding_is_the_given_value_on_both_sides():
 def test_any_strength_gives_finite_images(strength):
     sampler = Sampler({"ct": _cases()}, SETTINGS, strength, 2, 0)
     assert torch.isfinite(sampler.batch(3)["ct"]["image"]).all()
+
+
+def test_scaling_changes_every_axis():
+    """A cube's voxel count changes by the cube of the factor, its sides alike."""
+    cube = torch.zeros(1, *CROP, dtype=torch.uint8)
+    cube[:, 3:9, 6:18, 6:18] = 1
+    transform = augmentation({**SETTINGS, "probability": 1.0, "rotation_deg": 0.0, "scaling": 0.4}, 1.0, 2)
+    sides = set()
+    for seed in range(8):
+        transform.set_random_state(seed=seed)
+        label = transform({"image": cube.float(), "label": cube})[0]["label"][0]
+        sides |= {(axis, int(label.sum(dim=axis).bool().any(dim=0).sum())) for axis in (0, 1)}
+    assert all(len({side for a, side in sides if a == axis}) > 1 for axis in (0, 1))

@@ -1,0 +1,175 @@
+"""DVC, notebook, figure, prediction of a user's own scan, a kill in the middle: the rest of what a user types."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import nbformat
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+pytestmark = pytest.mark.xdist_group("workflow")  # one copy of the project, one process
+RUN = "results/runs/phantom/smoke/abdomen/draw0/seed0/ours"
+
+
+@pytest.fixture(scope="module")
+def reproduced(made, tmp_path_factory):
+    """A second copy in git, after `dvc repro`: the first command's results lie there already."""
+    from conftest import Project
+
+    project = Project.__new__(Project)
+    project.folder = tmp_path_factory.mktemp("dvc") / "project"
+    shutil.copytree(made.folder, project.folder)
+    project.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm all")
+    project.before = _trained(project)
+    project.log = project.run("dvc repro")
+    return project
+
+
+def _trained(project):
+    return {path: path.stat().st_mtime_ns for path in project.folder.glob("results/runs/**/weights.safetensors")}
+
+
+def test_dvc_repro_after_snakemake_trains_nothing(reproduced):
+    assert _trained(reproduced) == reproduced.before and len(reproduced.before) == 4
+    assert (reproduced.folder / "dvc.lock").is_file()
+
+
+def test_dvc_repro_twice_is_up_to_date(reproduced):
+    started = time.monotonic()
+    assert "Data and pipelines are up to date" in reproduced.run("dvc repro")
+    assert time.monotonic() - started < 15
+
+
+def test_dvc_holds_every_result(reproduced):
+    assert "Data and pipelines are up to date" in reproduced.run("dvc status")
+    tracked = reproduced.run("dvc ls . results --dvc-only")
+    assert {"cases", "runs", "predictions", "tables", "figures", "notebooks"} <= set(tracked.split())
+
+
+def test_snakemake_after_dvc_repro_has_nothing_to_do(reproduced):
+    assert "Nothing to be done" in reproduced.run("snakemake --cores 8 --resources gpu=2 all")
+
+
+def test_one_changed_loss_weight_trains_one_run(reproduced):
+    before = _trained(reproduced)
+    reproduced.edit("config/config.yaml", "  gamma: 0.1\n  # temperature", "  gamma: 0.2\n  # temperature")
+    shown = reproduced.run("dvc repro")
+    changed = [path for path, when in _trained(reproduced).items() if before[path] != when]
+    assert [path.parent.name for path in changed] == ["ours"]
+    assert "Stage 'prepare' didn't change, skipping" in shown
+
+
+def test_the_notebook_is_whole_and_knows_no_machine(reproduced):
+    path = reproduced.folder / "results/notebooks/abdomen.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert len(outputs) >= 6 and all(output.output_type != "error" for output in outputs)
+    assert not [o for o in outputs if o.output_type == "stream" and o.name == "stderr"]
+    assert str(reproduced.folder) not in path.read_text()
+
+
+def test_the_figure_is_drawn_as_pdf_and_png(reproduced):
+    figures = reproduced.folder / "results/figures"
+    assert (figures / "figure4_abdomen.pdf").read_bytes().startswith(b"%PDF")
+    with Image.open(figures / "figure4_abdomen.png") as picture:
+        assert min(picture.size) > 700
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 1000
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "PIR"])
+def test_a_users_scan_comes_back_in_its_own_geometry(made, tmp_path, orientation):
+    """Another orientation and a finer grid than any training case."""
+    raw = sitk.ReadImage(str(made.folder / "data/phantom/btcv/RawData/Training/img/img0002.nii.gz"))
+    finer = sitk.Resample(raw, [n * 2 - 1 for n in raw.GetSize()], sitk.Transform(), sitk.sitkLinear,
+                          raw.GetOrigin(), [s / 2 for s in raw.GetSpacing()], raw.GetDirection())  # fmt: skip
+    sitk.WriteImage(sitk.DICOMOrient(finer, orientation), str(tmp_path / "scan.nii.gz"))
+    made.run(f"ssc predict {RUN} {tmp_path}/scan.nii.gz -o {tmp_path}/labels.nii.gz --modality ct --threads 1")
+    given, labels = (nib.load(tmp_path / name) for name in ("scan.nii.gz", "labels.nii.gz"))
+    assert labels.shape == given.shape and np.array_equal(labels.affine, given.affine)
+    for field in ("qform_code", "sform_code", "pixdim", "xyzt_units", "srow_x", "quatern_b"):
+        assert np.array_equal(labels.header[field], given.header[field]), field
+    assert set(np.unique(labels.dataobj)) <= set(range(5))
+
+
+def test_the_same_scan_gives_the_same_labels_as_the_workflow(made, tmp_path):
+    path = made.folder / "data/phantom/btcv/RawData/Training/img/img0002.nii.gz"
+    made.run(f"ssc predict {RUN} {path} -o {tmp_path}/labels.nii --modality ct --overlap 0 --threads 1")
+    ours = np.asarray(nib.load(tmp_path / "labels.nii").dataobj)
+    workflow = sitk.ReadImage(str(made.folder / RUN.replace("runs", "predictions", 1) / "test/ct_0002.nii.gz"))
+    assert np.mean(ours.transpose(2, 1, 0) == sitk.GetArrayFromImage(workflow)) > 0.9999
+
+
+def test_a_dicom_folder_names_its_own_modality(made, tmp_path):
+    series = made.folder / "data/phantom/chaos/Train_Sets/MR/2/T2SPIR/DICOM_anon"
+    made.run(f"ssc predict {RUN} {series} -o {tmp_path}/labels.nii.gz --threads 1")
+    labels = sitk.ReadImage(str(tmp_path / "labels.nii.gz"))
+    assert labels.GetSize()[2] == len(list(series.iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("scan.nii.gz -o labels.nii.gz", "Give --modality"),
+        ("nothing.nii.gz -o labels.nii.gz --modality ct", "not found"),
+        ("scan.nii.gz -o labels.png --modality ct", "expected a name ending in .nii"),
+    ],
+)
+def test_a_prediction_that_cannot_be_is_one_line_and_no_file(made, tmp_path, arguments, message):
+    shutil.copy(made.folder / "data/phantom/btcv/RawData/Training/img/img0002.nii.gz", tmp_path / "scan.nii.gz")
+    shown = made.run(f"cd {tmp_path} && ssc predict {made.folder / RUN} {arguments}", check=False)
+    assert message in shown and "Traceback" not in shown and shown.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
+
+
+def test_a_run_explains_itself(made):
+    record = json.loads((made.folder / RUN / "run.json").read_text())
+    assert set(record["cases"]["ct"]) >= {"0001_image.nii.gz"} and len(record["cases"]["mri"]) == 40
+    settings = json.loads((made.folder / RUN / "settings.json").read_text())
+    assert settings["losses"] == {"alpha": 0.4, "aux_target": "soft", "beta": 0.1, "gamma": 0.1, "tau": 4.0}
+    history = pd.read_csv(made.folder / RUN / "history.csv")
+    assert {"loss", "seg_ct", "aux_mri", "mcr", "icr", "dice"} <= set(history)
+
+
+def test_everything_killed_goes_on_with_the_same_make_target(made, tmp_path):
+    """Power loss: Snakemake and its job are killed; the lock is cleared, the training resumes, not restarts."""
+    from conftest import BIN, Project
+
+    project = Project.__new__(Project)
+    project.folder = tmp_path / "project"
+    shutil.copytree(made.folder, project.folder)
+    target = RUN.replace("smoke", "small") + "/weights.safetensors"
+    project.edit("ssc/config.py", "save_every=100", "save_every=3")
+    project.run("python -m ssc config > new.yaml && mv new.yaml config/config.yaml && mkdir -p .venv && touch .venv")
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(project.folder)}
+    snakemake = subprocess.Popen(
+        ["snakemake", "--cores", "2", target], cwd=project.folder, env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    state = project.folder / target.replace("results/runs", "state").replace("weights.safetensors", "state.pt")
+    deadline = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(snakemake.pid, signal.SIGKILL)
+    snakemake.wait()
+    assert list(project.folder.glob(".snakemake/locks/*")) and not (project.folder / target).exists()
+    assert "clearing the lock" in project.run("python workflow_scripts/unlock.py")
+    log = project.folder / "logs/train/phantom/small/abdomen/draw0/seed0/ours.log"
+    resumed = subprocess.Popen(
+        ["snakemake", "--cores", "2", target], cwd=project.folder, env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (log.exists() and "goes on at step" in log.read_text()) and time.monotonic() < deadline + 60:
+        time.sleep(0.2)
+    os.killpg(resumed.pid, signal.SIGKILL)
+    resumed.wait()
+    assert re.search(r"goes on at step \d+ of", log.read_text())
