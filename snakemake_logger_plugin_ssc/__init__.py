@@ -74,7 +74,7 @@ class LogHandler(LogHandlerBase):
             wildcards = {str(key): str(value) for key, value in dict(record.wildcards or {}).items()}
             self.started[record.jobid] = {"rule": record.rule_name, "wildcards": wildcards, "start": time.time()}
         elif event == "job_finished":
-            job = self.started.pop(getattr(record, "job_id", None) or getattr(record, "jobid", None), None)
+            job = self.started.pop(record.job_id, None)
             if job is not None:
                 job["seconds"] = round(time.time() - job["start"], 2)
                 self.settings.file.parent.mkdir(parents=True, exist_ok=True)

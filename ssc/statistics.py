@@ -16,7 +16,8 @@ def summarise(scores: pd.DataFrame, methods: Sequence[str], structures: Sequence
     results of all splits and seeds are pooled; ``patients`` counts the different people among them. The
     standard deviation has ddof 0. ``n`` counts results in which the structure is present. A missed structure
     has Dice 0 and no ASD: ``mean`` is over the rest, ``asd_common`` over the results in which every method
-    found the structure. Rows 'mean' average the structures' means, 'overall' the modalities' means.
+    found the structure. Rows 'mean' average the structures' means, 'overall' the
+    modalities' means, over those that have one (``missed`` shows the others).
     """
     scores = scores.assign(common=_found_by_all(scores, len(methods)))
     rows = [

@@ -52,28 +52,27 @@ def figure4(runs: Sequence[matrix.Run], task: matrix.Task, raw: dict[str, str]) 
     """Overlays of one case a modality: scan, ground truth, and the label map of every method."""
     scores = read_scores(runs)
     methods = list(dict.fromkeys(run.variant for run in runs))
-    labels = ["Scan", "Ground truth", *(matrix.variants()[method].label for method in methods)]
-    columns = (len(labels) + 1) // 2
-    figure, axes = plt.subplots(4, columns, figsize=(2.3 * columns, 9.6), layout="constrained", facecolor="white")
-    for axis in axes.flat:
-        axis.axis("off")
-    for number, modality in enumerate(task.modalities):
+    titles = ["Scan", "Ground truth", *(matrix.variants()[method].label for method in methods)]
+    columns = (len(titles) + 1) // 2
+    figure = plt.figure(figsize=(2.3 * columns, 10.8), layout="constrained", facecolor="white")
+    for part, modality in zip(figure.subfigures(len(task.modalities), 1), task.modalities, strict=True):
         shown = median_case(scores, modality)
-        scan = source(task.modalities[modality]).read(
-            Path(raw[modality]), shown.case, task.source_values(task.modalities[modality])
+        part.suptitle(
+            f"{modality.upper()}, case {shown.case} of {shown.split}: median Dice of Ours ({shown.dice:.1f} %)",
+            fontweight="bold",
         )
+        archive = task.modalities[modality]
+        scan = source(archive).read(Path(raw[modality]), shown.case, task.source_values(archive))
         maps = [None, scan.label, *(_prediction(runs, method, shown) for method in methods)]
-        panels = axes[2 * number : 2 * number + 2].flat
-        for axis, title, label in zip(panels, labels, maps, strict=False):
+        axes = part.subplots(2, columns).ravel()
+        for axis in axes:
+            axis.axis("off")
+        for axis, title, label in zip(axes, titles, maps, strict=False):
             _panel(axis, scan, label, task)
             axis.set_title(title, fontsize=11)
-        panels_title = f"{modality.upper()}, case {shown.case}, {shown.split}: median Dice of Ours ({shown.dice:.1f} %)"
-        axes[2 * number, 0].annotate(
-            panels_title, (0, 1.2), xycoords="axes fraction", fontsize=12, fontweight="bold", annotation_clip=False
-        )
     legend = [Line2D([], [], color=s.colour, linewidth=7, label=s.label) for s in task.structures]
-    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=12)
-    figure.suptitle(f"{runs[0].data} data, {runs[0].scale} scale, seed {runs[0].seed}", fontsize=11, color="0.35")
+    note = f"{runs[0].data} data, {runs[0].scale} scale, seed {runs[0].seed}"
+    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=12, title=note)
     return figure
 
 

@@ -57,10 +57,11 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
 
 def markdown(table: matrix.Table, rows: pd.DataFrame) -> str:
     """The table as Markdown: ours, and the paper's figure in brackets."""
-    parts = [f"# {table.name.capitalize()}: {table.title}", f"**{_warning(rows)}**", _caption(table, rows)]
+    parts = [f"# {_title(table)}", f"**{_warning(rows)}**", _caption(table, rows)]
     for grid, metric, header, body in _blocks(table, rows, _markdown_cell):
         parts.append(f"## {ARROWS[metric]}, on {GRIDS[grid]}")
-        lines = [header, ["---"] * len(header), *body]
+        named = ["Method", *(f"{modality} {structure}" for modality, structure in header)]
+        lines = [named, ["---"] * len(named), *body]
         parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
     return "\n\n".join(parts) + "\n"
 
@@ -70,16 +71,19 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> str:
     parts = []
     for grid, metric, header, body in _blocks(table, rows, _html_cell):
         parts.append(f"<h2>{ARROWS[metric]}, on {GRIDS[grid]}</h2>\n<table>\n{_group_row(table)}")
-        parts.append(_html_row(header, "th"))
+        parts.append(_html_row(["Method", *(structure for _, structure in header)], "th"))
         parts += [_html_row(line, "td") for line in body]
         parts.append("</table>")
-    title = html.escape(f"{table.name.capitalize()}: {table.title}")
-    return _PAGE.format(
-        title=title,
-        warning=html.escape(_warning(rows)),
-        caption=html.escape(_caption(table, rows)),
-        body="\n".join(parts),
-    )
+        return _PAGE.format(
+            title=html.escape(_title(table)),
+            warning=html.escape(_warning(rows)),
+            caption=html.escape(_caption(table, rows)),
+            body="\n".join(parts),
+        )
+
+
+def _title(table: matrix.Table) -> str:
+    return f"Table {table.published}: {table.title}"
 
 
 def _warning(rows: pd.DataFrame) -> str:
@@ -97,7 +101,8 @@ def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
         f"Mean ± standard deviation over the test results of {len(task.draws)} draws pooled ({counts}); "
         f"draws overlap. In brackets after a mean: the difference to {matrix.variants()[table.reference].label}. "
         f"Second figure of a cell: the paper's. A dagger and a number: so many results in which the structure "
-        f"was missed; they count as Dice 0 and have no surface distance, so compare asd_common in the CSV. "
+        f"was missed; they count as Dice 0 and have no surface distance (a mean is over the structures that have one), "
+        f"so compare asd_common in the CSV. "
         f"Seeds {rows['seed'].iloc[0]}, initialisation {rows['init'].iloc[0]}, commit {rows['commit'].iloc[0]}."
     )
 
@@ -106,18 +111,21 @@ Cell = Callable[[pd.Series], str]
 
 
 def _blocks(table: matrix.Table, rows: pd.DataFrame, cell: Cell):
-    """(grid, metric, header, body) of every printed block, native grid first."""
-    labels = {s.name: s.label for s in matrix.tasks()[table.task].structures} | {"mean": "Mean"}
+    """(grid, metric, header, body) of every printed block, native grid first.
+
+    A header cell is modality and structure, a line of the body is the method's label and its cells.
+    """
+    task = matrix.tasks()[table.task]
+    labels = {structure.name: structure.label for structure in task.structures} | {"mean": "Mean"}
+    names = {modality: modality.upper() for modality in task.modalities} | {"overall": "Overall"}
     for (grid, metric), block in rows.groupby(["grid", "metric"], sort=False):
-        header, body = ["Method"], []
-        for method in table.methods:
-            line = block[block["method"] == method]
-            if not body:
-                header += [
-                    "Overall" if m == "overall" else f"{m.upper()} {labels[s]}"
-                    for m, s in zip(line["modality"], line["structure"], strict=True)
-                ]
-            body.append([matrix.variants()[method].label, *(cell(row) for _, row in line.iterrows())])
+        lines = [block[block["method"] == method] for method in table.methods]
+        places = zip(lines[0]["modality"], lines[0]["structure"], strict=True)
+        header = [(names[modality], labels[structure]) for modality, structure in places]
+        body = [
+            [matrix.variants()[method].label, *(cell(row) for _, row in line.iterrows())]
+            for method, line in zip(table.methods, lines, strict=True)
+        ]
         yield grid, metric, header, body
 
 
@@ -142,7 +150,7 @@ def _markdown_cell(row: pd.Series) -> str:
 
 
 def _html_cell(row: pd.Series) -> str:
-    return f"{_figure(row)}<sup>{_missed(row)}</sup><small>{_figure(row, 'published_')}</small>"
+    return f"{_figure(row)}<sup>{_missed(row)}</sup><br><small>{_figure(row, 'published_')}</small>"
 
 
 def _html_row(cells: Sequence[str], tag: str) -> str:
@@ -152,7 +160,7 @@ def _html_row(cells: Sequence[str], tag: str) -> str:
 def _group_row(table: matrix.Table) -> str:
     task = matrix.tasks()[table.task]
     spans = "".join(f'<th colspan="{task.classes}">{m.upper()}</th>' for m in task.modalities)
-    return f"<tr><th></th>{spans}<th></th></tr>"
+    return f"<tr><th></th>{spans}<th>Overall</th></tr>"
 
 
 _PAGE = """<!DOCTYPE html>
@@ -164,7 +172,7 @@ th, td {{ padding: .2em .55em; text-align: center; white-space: nowrap; }}
 tr:nth-child(2) th {{ border-bottom: 1px solid; }}
 td:first-child {{ text-align: left; }}
 tr:last-child td {{ font-weight: bold; }}
-small {{ display: block; color: #555; font-weight: normal; }}
+small {{ color: #555; font-weight: normal; }}
 .warning {{ background: #fff3cd; border: 1px solid #d9b44a; padding: .5em .8em; font-weight: bold; }}
 </style></head><body>
 <h1>{title}</h1>

@@ -1,5 +1,6 @@
 """The literal command, its table, and what a change runs again."""
 
+import json
 import re
 import time
 
@@ -20,6 +21,12 @@ def test_the_literal_command_makes_the_table(made):
     assert table["published_mean"].notna().all()
     ours = table.query("method == 'ours' and metric == 'dice' and modality == 'overall'").iloc[0]
     assert ours["published_mean"] == 93.3 and ours["published_difference"] == 2.6
+
+
+def test_job_times_are_noted(made):
+    jobs = [json.loads(line) for line in (made.folder / "logs/jobs.jsonl").read_text().splitlines()]
+    assert [job["rule"] for job in jobs].count("train") == 4
+    assert all(job["seconds"] > 0 for job in jobs if job["rule"] == "train")
 
 
 def test_the_cells_follow_from_the_case_files(made):
