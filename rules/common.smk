@@ -80,7 +80,7 @@ def raw_listing(wildcards):
         return listing(Path(raw_folder("real", wildcards.source)), wildcards.source)
     except MissingDataError:
         manifest = Path(f"data/real/{wildcards.source}.json")
-        return json.loads(manifest.read_text())["listing"] if manifest.exists() else "missing"
+        return json.loads(manifest.read_text("utf-8"))["listing"] if manifest.exists() else "missing"
 
 
 def preprocessing(wildcards):

@@ -78,7 +78,7 @@ class LogHandler(LogHandlerBase):
             if job is not None:
                 job["seconds"] = round(time.time() - job["start"], 2)
                 self.settings.file.parent.mkdir(parents=True, exist_ok=True)
-                with self.settings.file.open("a") as file:
+                with self.settings.file.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(job) + "\n")
 
     @property

@@ -166,7 +166,7 @@ def _manifest(options: argparse.Namespace) -> None:
     found = manifest(options.source, options.folder, _source_values(options.source), _progress)
     options.manifest.parent.mkdir(parents=True, exist_ok=True)
     partial = options.manifest.with_suffix(".part")
-    partial.write_text(json.dumps(found, indent=1) + "\n")
+    partial.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     partial.replace(options.manifest)
 
 

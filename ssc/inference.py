@@ -60,8 +60,8 @@ class Predictor:
                 raise RunError(
                     f"{folder}: {name} is missing; is the run trained? Make it with snakemake {folder}/{name}"
                 )
-        self.settings = RunSettings.model_validate_json((folder / "settings.json").read_text())
-        self.preprocessing = json.loads((folder / "run.json").read_text())["preprocessing"]
+        self.settings = RunSettings.model_validate_json((folder / "settings.json").read_text("utf-8"))
+        self.preprocessing = json.loads((folder / "run.json").read_text("utf-8"))["preprocessing"]
         self.network = inference_network(self.settings, self.run)
         state = inference_state(load_file(folder / "weights.safetensors"), self.settings.flags["modulation"])
         self.network.load_state_dict(state)
@@ -103,7 +103,7 @@ def evaluate(folder: Path, part: str, overlap: float, raw: dict[str, Path], devi
             scan = archive.read(raw[modality], case, values)
             rows += _evaluate_case(predictor, scan, read_case(cases, case), out)
     partial = out / "scores.csv.part"
-    with partial.open("w", newline="") as file:
+    with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -156,7 +156,7 @@ def cases_folder(data: str, scale: str, task: str, modality: str) -> Path:
 
 @cache
 def _matrix() -> dict:
-    return yaml.safe_load((ROOT / "config/matrix.yaml").read_text())
+    return yaml.safe_load((ROOT / "config/matrix.yaml").read_text("utf-8"))
 
 
 @cache
@@ -202,7 +202,7 @@ def tables() -> dict[str, Table]:
 @cache
 def splits() -> dict[str, dict[str, dict[str, dict[str, list[str]]]]]:
     """Case ids by task, split, modality and part (train, validation, test)."""
-    return yaml.safe_load((ROOT / "config/splits.yaml").read_text())
+    return yaml.safe_load((ROOT / "config/splits.yaml").read_text("utf-8"))
 
 
 def runs_of(variant: str, task: str, split: str, data: str, scale: str, seed: int) -> list[Run]:

@@ -43,7 +43,7 @@ def train(folder: Path, threads: int, device: torch.device) -> None:
     Raises RunError where another process trains the same run, or where a loss is not finite.
     """
     run = matrix.Run.from_key(str(folder))
-    settings = RunSettings.model_validate_json((folder / "settings.json").read_text())
+    settings = RunSettings.model_validate_json((folder / "settings.json").read_text("utf-8"))
     if settings.code != fingerprint(*TRAINING_CODE):
         raise RunError(f"{run.key}: the code has changed since settings.json was written; run snakemake again")
     run.state_folder.mkdir(parents=True, exist_ok=True)
@@ -235,13 +235,13 @@ def _write_results(training: Training, folder: Path, threads: int) -> None:
     """history.csv, run.json and, last, weights.safetensors; each appears whole or not at all."""
     columns = list(dict.fromkeys(name for row in training.history for name in row))
     partial = folder / "history.csv.part"
-    with partial.open("w", newline="") as file:
+    with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(training.history)
     partial.replace(folder / "history.csv")
     partial = folder / "run.json.part"
-    partial.write_text(json.dumps(_record(training, threads), indent=1) + "\n")
+    partial.write_text(json.dumps(_record(training, threads), indent=1) + "\n", "utf-8")
     partial.replace(folder / "run.json")
     partial = folder / "weights.safetensors.part"
     save_file({name: value.contiguous().cpu() for name, value in training.network.state_dict().items()}, partial)
@@ -263,7 +263,7 @@ def _record(training: Training, threads: int) -> dict[str, Any]:
     """Where the weights come from: commit, versions, hardware, cases, seconds."""
     run, device = training.run, training.device
     manifests = {
-        m: json.loads((matrix.cases_folder(run.data, run.scale, run.task, m) / "manifest.json").read_text())
+        m: json.loads((matrix.cases_folder(run.data, run.scale, run.task, m) / "manifest.json").read_text("utf-8"))
         for m in run.modalities
     }
     return {

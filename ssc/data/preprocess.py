@@ -135,7 +135,7 @@ def write_cases(scans: Iterable[Scan], folder: Path, **settings) -> None:
             sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
             files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     partial = folder / "manifest.json.part"
-    partial.write_text(json.dumps({"settings": settings, "files": files}, indent=1) + "\n")
+    partial.write_text(json.dumps({"settings": settings, "files": files}, indent=1) + "\n", "utf-8")
     partial.replace(folder / "manifest.json")
 
 

@@ -46,7 +46,7 @@ table[["data", "scale", "seed", "init", "commit"]].drop_duplicates()
 
 Ours on top, the paper's figure below it in grey: mean ± standard deviation over the test results of all draws.
 %%code
-page = (root / "results/tables/table6.html").read_text()
+page = (root / "results/tables/table6.html").read_text("utf-8")
 HTML(page.split("<body>")[1].split("</body>")[0])
 %%text
 ## The methods side by side

@@ -41,7 +41,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     place = ["method", "modality", "structure", "metric"]
     figures = {name: f"published_{name}" for name in ("mean", "std", "difference")}
     rows = rows.merge(published[[*place, *figures]].rename(columns=figures), on=place, how="left")
-    commits = sorted({json.loads((run.folder / "run.json").read_text())["commit"] for run in runs})
+    commits = sorted({json.loads((run.folder / "run.json").read_text("utf-8"))["commit"] for run in runs})
     rows = rows.assign(
         data=runs[0].data,
         scale=runs[0].scale,

@@ -13,8 +13,8 @@ CONFIG = Path(__file__).parents[2] / "config/config.yaml"
 
 
 def test_config_yaml_is_what_the_code_says():
-    assert CONFIG.read_text() == default_yaml(), "run: python -m ssc config > config/config.yaml"
-    assert Settings.read(yaml.safe_load(CONFIG.read_text())) == Settings()
+    assert CONFIG.read_text("utf-8") == default_yaml(), "run: python -m ssc config > config/config.yaml"
+    assert Settings.read(yaml.safe_load(CONFIG.read_text("utf-8"))) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_config_yaml_is_what_the_code_says():
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(values, message):
-    defaults = yaml.safe_load(CONFIG.read_text())
+    defaults = yaml.safe_load(CONFIG.read_text("utf-8"))
     for key, value in values.items():
         defaults[key] = _merge(defaults[key], value) if isinstance(value, dict) else value
     with pytest.raises(SettingsError) as caught:

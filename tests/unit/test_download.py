@@ -162,7 +162,7 @@ def test_extract_takes_only_what_is_needed(tmp_path):
     extract(file, tmp_path / "chaos", MEMBERS)
     found = {path.relative_to(tmp_path / "chaos").as_posix() for path in tmp_path.rglob("*.*") if path != file}
     assert found == set(wanted)
-    assert (tmp_path / "chaos" / wanted[0]).read_text() == f"content of {wanted[0]}"
+    assert (tmp_path / "chaos" / wanted[0]).read_text("utf-8") == f"content of {wanted[0]}"
 
 
 def test_extract_starts_anew_after_a_kill(tmp_path):

@@ -12,7 +12,7 @@ HEAVY = ("torch", "monai")
 
 
 def _imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -62,5 +62,5 @@ def test_light_parts_load_no_torch(code):
 def test_ssc_and_rules_hold_no_machine_path():
     for path in [*ROOT.glob("ssc/**/*.py"), *ROOT.glob("rules/*"), *ROOT.glob("workflow_scripts/*")]:
         if path.is_file():
-            text = path.read_text()
+            text = path.read_text("utf-8")
             assert not any(f"/{top}/" in text for top in ("home", "Users", "root")), path

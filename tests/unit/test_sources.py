@@ -147,7 +147,7 @@ def test_rounded_positions_are_no_missing_slices(tmp_path):
 def test_users_own_scan_may_be_nifti_or_dicom(btcv, chaos):
     assert read_image(btcv[1]).GetSize() == SIZE
     folder = chaos[1][0].parent
-    (folder / "notes.txt").write_text("no DICOM, passed over")
+    (folder / "notes.txt").write_text("no DICOM, passed over", "utf-8")
     chaos[1][0].rename(folder / "without_suffix")
     assert read_image(folder).GetSize() == SIZE
 
@@ -310,12 +310,12 @@ def test_truncated_compressed_dicom(tmp_path):
 
 def test_text_renamed_to_dicom(chaos):
     folder, slices, _ = chaos
-    slices[1].write_text("These are only words.\n" * 100)
+    slices[1].write_text("These are only words.\n" * 100, "utf-8")
     assert_says(fault(DataError, read_chaos, folder), str(slices[1]), "can't be read as DICOM")
 
 
 def test_folder_without_dicom(tmp_path):
-    (tmp_path / "notes.txt").write_text("nothing here")
+    (tmp_path / "notes.txt").write_text("nothing here", "utf-8")
     assert_says(fault(DataError, read_image, tmp_path), str(tmp_path), "0 DICOM", "series")
 
 

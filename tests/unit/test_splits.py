@@ -12,7 +12,7 @@ SIZES = {"ct": (21, 3, 6), "mri": (6, 1, 2)}  # train, validation, test of a dra
 
 
 def test_the_committed_file_is_the_rules():
-    assert (Path(__file__).parents[2] / "config/splits.yaml").read_text() == splits_yaml()
+    assert (Path(__file__).parents[2] / "config/splits.yaml").read_text("utf-8") == splits_yaml()
 
 
 @pytest.mark.parametrize("split", list(matrix.splits()["abdomen"]))

@@ -52,14 +52,14 @@ def project(tmp_path, monkeypatch):
         )  # fmt: skip
     run.folder.mkdir(parents=True)
     short = settings.model_copy(update={"steps": 12, "optimiser": {**settings.optimiser, "save_every": 2}})
-    (run.folder / "settings.json").write_text(short.model_dump_json())
+    (run.folder / "settings.json").write_text(short.model_dump_json(), "utf-8")
     return run
 
 
 def _command(run):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     line = [sys.executable, "-m", "ssc", "train", str(run.folder), "--threads", "1"]
-    return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, encoding="utf-8")
 
 
 def _finish(run):
@@ -91,7 +91,7 @@ def test_a_killed_run_goes_on_to_bit_identical_weights(project):
     assert "goes on at step" in errors
     assert all(np.array_equal(undisturbed[key], resumed[key]) for key in undisturbed)
     pd.testing.assert_frame_equal(pd.read_csv(project.folder / "history.csv"), history)
-    record = json.loads((project.folder / "run.json").read_text())
+    record = json.loads((project.folder / "run.json").read_text("utf-8"))
     assert record["steps"] == 12 and record["threads"] == 1
     assert set(record) >= {"commit", "torch", "device", "seconds", "preprocessing", "cases", "parameters"}
     losses = history.filter(regex="^(loss|seg_ct|seg_mri|aux_ct|aux_mri|mcr|icr)$")
@@ -113,16 +113,16 @@ def test_a_run_in_progress_is_not_trained_twice(project):
 
 def test_other_settings_do_not_resume_from_an_old_state(project):
     _kill_after(project, step=4)
-    settings = json.loads((project.folder / "settings.json").read_text())
+    settings = json.loads((project.folder / "settings.json").read_text("utf-8"))
     settings["losses"]["alpha"] = 0.9
-    (project.folder / "settings.json").write_text(json.dumps(settings))
+    (project.folder / "settings.json").write_text(json.dumps(settings), "utf-8")
     assert "goes on at step" not in _finish(project)[1]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_cases(project):
-    settings = json.loads((project.folder / "settings.json").read_text())
+    settings = json.loads((project.folder / "settings.json").read_text("utf-8"))
     settings["losses"]["alpha"] = float("1e39")  # overflows float32
-    (project.folder / "settings.json").write_text(json.dumps(settings))
+    (project.folder / "settings.json").write_text(json.dumps(settings), "utf-8")
     process = _command(project)
     errors = process.communicate()[1]
     assert process.returncode == 1 and "the loss is not finite at step 1" in errors and "cases ct" in errors

@@ -55,7 +55,7 @@ def test_listing_depends_on_names_and_sizes(tmp_path, name):
 def test_listing_passes_over_other_files(tmp_path, name):
     before = listing(tmp_path, name)
     (tmp_path / "RawData").mkdir(exist_ok=True)
-    (tmp_path / "RawData/notes.txt").write_text("mine")
+    (tmp_path / "RawData/notes.txt").write_text("mine", "utf-8")
     assert listing(tmp_path, name) == before
 
 

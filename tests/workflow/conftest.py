@@ -36,15 +36,15 @@ class Project:
         return names if Path(folder).name == "results" and Path(folder).parent == ROOT else []
 
     def edit(self, file: str, old: str, new: str) -> None:
-        text = (self.folder / file).read_text()
+        text = (self.folder / file).read_text("utf-8")
         assert old in text, f"{file} no longer holds {old!r}"
-        (self.folder / file).write_text(text.replace(old, new))
+        (self.folder / file).write_text(text.replace(old, new), "utf-8")
 
     def run(self, command: str, check: bool = True) -> str:
         """Output of a command line as a user would type it in the project's environment."""
         environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(self.folder)}
         done = subprocess.run(
-            command, shell=True, cwd=self.folder, env=environment, text=True, stdin=subprocess.DEVNULL,
+            command, shell=True, cwd=self.folder, env=environment, encoding="utf-8", stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         if check:

@@ -75,7 +75,7 @@ def test_the_notebook_is_whole_and_knows_no_machine(reproduced):
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert len(outputs) >= 6 and all(output.output_type != "error" for output in outputs)
     assert not [o for o in outputs if o.output_type == "stream" and o.name == "stderr"]
-    assert str(reproduced.folder) not in path.read_text()
+    assert str(reproduced.folder) not in path.read_text("utf-8")
 
 
 def test_the_figure_is_drawn_as_pdf_and_png(reproduced):
@@ -132,9 +132,9 @@ def test_a_prediction_that_cannot_be_is_one_line_and_no_file(made, tmp_path, arg
 
 
 def test_a_run_explains_itself(made):
-    record = json.loads((made.folder / RUN / "run.json").read_text())
+    record = json.loads((made.folder / RUN / "run.json").read_text("utf-8"))
     assert set(record["cases"]["ct"]) >= {"0001_image.nii.gz"} and len(record["cases"]["mri"]) == 40
-    settings = json.loads((made.folder / RUN / "settings.json").read_text())
+    settings = json.loads((made.folder / RUN / "settings.json").read_text("utf-8"))
     assert settings["losses"] == {"alpha": 0.4, "aux_target": "soft", "beta": 0.1, "gamma": 0.1, "tau": 4.0}
     history = pd.read_csv(made.folder / RUN / "history.csv")
     assert {"loss", "seg_ct", "aux_mri", "mcr", "icr", "dice"} <= set(history)
@@ -168,8 +168,8 @@ def test_everything_killed_goes_on_with_the_same_make_target(made, tmp_path):
         ["snakemake", "--cores", "2", target], cwd=project.folder, env=environment, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    while not (log.exists() and "goes on at step" in log.read_text()) and time.monotonic() < deadline + 60:
+    while not (log.exists() and "goes on at step" in log.read_text("utf-8")) and time.monotonic() < deadline + 60:
         time.sleep(0.2)
     os.killpg(resumed.pid, signal.SIGKILL)
     resumed.wait()
-    assert re.search(r"goes on at step \d+ of", log.read_text())
+    assert re.search(r"goes on at step \d+ of", log.read_text("utf-8"))

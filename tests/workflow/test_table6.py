@@ -24,7 +24,7 @@ def test_the_literal_command_makes_the_table(made):
 
 
 def test_job_times_are_noted(made):
-    jobs = [json.loads(line) for line in (made.folder / "logs/jobs.jsonl").read_text().splitlines()]
+    jobs = [json.loads(line) for line in (made.folder / "logs/jobs.jsonl").read_text("utf-8").splitlines()]
     assert [job["rule"] for job in jobs].count("train") == 4
     assert all(job["seconds"] > 0 for job in jobs if job["rule"] == "train")
 
@@ -41,7 +41,7 @@ def test_the_cells_follow_from_the_case_files(made):
 
 def test_the_rendered_tables_are_marked_and_complete(made):
     for name in ("table6.md", "table6.html"):
-        text = (made.folder / "results/tables" / name).read_text()
+        text = (made.folder / "results/tables" / name).read_text("utf-8")
         assert "PHANTOM DATA" in text and "Scale: smoke" in text
         assert all(label in text for label in ("Baseline", "Joint V2", "Ours (w/ CR)", "R-kdy", "93.3"))
 
@@ -88,12 +88,12 @@ def test_a_changed_setting_runs_exactly_what_uses_it(made, config, jobs):
     ],
 )
 def test_an_edit_of_code_runs_exactly_what_it_decides(made, file, jobs):
-    text = (made.folder / file).read_text()
+    text = (made.folder / file).read_text("utf-8")
     try:
-        (made.folder / file).write_text(text + "\n# an edit\n")
+        (made.folder / file).write_text(text + "\n# an edit\n", "utf-8")
         assert made.jobs(COMMAND) == jobs
     finally:
-        (made.folder / file).write_text(text)
+        (made.folder / file).write_text(text, "utf-8")
 
 
 def test_touching_files_runs_nothing(made):
