@@ -167,7 +167,7 @@ class Presets(Strict):
 
     phantom: Scales = Scales(
         smoke=Preset(**{**_SMOKE, **_PHANTOM_GRID}, crop=(16, 32, 32)),
-        small=Preset(**{**_SMALL, **_PHANTOM_GRID}, crop=(16, 48, 64), steps=300, development_steps=300),
+        small=Preset(**{**_SMALL, **_PHANTOM_GRID}, crop=(16, 48, 64), steps=330, development_steps=330),
     )
     real: Scales = Scales(
         smoke=Preset(**{**_SMOKE, **_REAL_GRID}, crop=(16, 64, 64)),
