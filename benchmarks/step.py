@@ -1,6 +1,7 @@
 """Seconds of a training step, variant by variant, as ratios to the backbone's in the same run.
 
-    python benchmarks/step.py [--data phantom|real] [--scale small] [--threads 1] [--steps 20]
+    python benchmarks/step.py [--task abdomen] [--data phantom] [--scale small] [--images N] [--threads 1]
+                              [--steps 20] [--variants backbone ours …]
 
 Inputs are random; the network, losses and optimiser are those of the configured preset. Quote the ratios:
 absolute times differ from machine to machine and with what else runs there.
@@ -9,6 +10,7 @@ absolute times differ from machine to machine and with what else runs there.
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import time
 
@@ -20,30 +22,36 @@ from ssc.losses import objective
 from ssc.models.network import Network, initialise
 
 
-def seconds(variant: matrix.Variant, data: str, scale: str, steps: int) -> float:
+def seconds(variant: matrix.Variant, options: argparse.Namespace) -> float:
     """Median seconds of one step: forward, losses, backward, optimiser."""
-    run = matrix.Run(data, scale, "abdomen", "draw0", 0, variant.name, None if variant.joint else "ct")
+    split, modality = matrix.tasks()[options.task].draws[0], None if variant.joint else "ct"
+    run = matrix.Run(options.data, options.scale, options.task, split, 0, variant.name, modality)
     settings, task = run_settings(Settings(), run), matrix.tasks()[run.task]
     modules = (task.backbone, task.spatial_dims, task.classes, run.modalities, settings.flags, settings.network)
     network = initialise(Network(*modules), seed=0)
     optimiser = torch.optim.AdamW(network.parameters(), fused=True)
-    crop, images = settings.sampling["crop"], settings.sampling["images"]
-    inputs = {m: torch.randn(images, 1, *crop) for m in run.modalities}
-    labels = {m: torch.randint(0, task.classes, (images, 1, *crop)) for m in run.modalities}
+    images, crop = options.images or settings.sampling["images"], settings.sampling["crop"]
+    channels, size = (1, crop) if task.spatial_dims == 3 else (crop[0], crop[1:])
+    inputs = {m: torch.randn(images, channels, *size) for m in run.modalities}
+    labels = {m: torch.randint(0, task.classes, (images, 1, *size)) for m in run.modalities}
     embeddings = {m: entry.weight for m, entry in network.class_embeddings.items()}
     times = []
-    for _ in range(steps + 3):
+    warm_up = min(3, options.steps - 1)
+    for _ in range(options.steps + warm_up):
         started = time.perf_counter()
         optimiser.zero_grad()
         objective(network(inputs), labels, embeddings, settings.losses)[0].backward()
         optimiser.step()
         times.append(time.perf_counter() - started)
-    return statistics.median(times[3:])
+    return statistics.median(times[warm_up:])
 
 
 def main() -> None:
     """Print a line a variant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="abdomen", choices=matrix.tasks())
+    parser.add_argument("--variants", nargs="+", default=[*matrix.variants()], choices=matrix.variants())
+    parser.add_argument("--images", type=int, help="of each modality; default: the preset's")
     parser.add_argument("--data", default="phantom", choices=("phantom", "real"))
     parser.add_argument("--scale", default="small", choices=("smoke", "small", "paper"))
     parser.add_argument("--threads", type=int, default=1)
@@ -51,12 +59,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     reference = None
-    for variant in matrix.variants().values():
-        took = seconds(variant, options.data, options.scale, options.steps)
+    for name in options.variants:
+        variant = matrix.variants()[name]
+        took = seconds(variant, options)
         reference = reference or took
-        images = 2 if variant.joint else 1
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(
-            f"{variant.name:14} {1000 * took:7.1f} ms a step of {images} modalities, {took / reference:5.2f} x backbone"
+            f"{name:14} {1000 * took:9.1f} ms a step of {1 + variant.joint} modalities, "
+            f"{took / reference:5.2f} x {options.variants[0]}; peak memory so far {peak:.1f} GiB"
         )
 
 

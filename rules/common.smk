@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from ssc import matrix
-from ssc.config import Settings, fingerprint, run_settings
+from ssc.config import Settings, fingerprint, preprocessing, run_settings
 from ssc.errors import MissingDataError, UserError
 
 try:
@@ -22,7 +22,7 @@ wildcard_constraints:
     data="phantom|real",
     scale="smoke|small|paper",
     task="|".join(matrix.tasks()),
-    source="btcv|chaos",
+    source="|".join(matrix.archives()),
     table="|".join(matrix.tables()),
     key="[^/]+/[^/]+/[^/]+/[^/]+/seed[0-9]+/[^/]+",
     part="test|validation",
@@ -46,7 +46,8 @@ def raw_folder(data, source):
     """Where the raw scans of an archive lie. Machine paths reach shell commands, never recorded params."""
     if data == "phantom":
         return f"data/phantom/{source}"
-    return getattr(settings, source) or f"data/real/{source}"
+    setting = source.partition("_")[0]  # both parts of MM-WHS lie in one folder
+    return getattr(settings, setting) or f"data/real/{setting}"
 
 
 def raw_arguments(wildcards, input):
@@ -83,14 +84,14 @@ def raw_listing(wildcards):
         return json.loads(manifest.read_text("utf-8"))["listing"] if manifest.exists() else "missing"
 
 
-def preprocessing(wildcards):
+def case_settings(wildcards):
     """What decides a case, as JSON: one value, so that no change can hide from Snakemake."""
-    preset, modality = settings.preset_of(wildcards.data, wildcards.scale), wildcards.modality
-    clip = settings.ct_window_hu if modality == "ct" else settings.mri_percentiles
-    code = fingerprint("ssc/data/preprocess.py", "ssc/data/scan.py", "ssc/data/sources")
-    task = matrix.tasks()[wildcards.task]
-    chosen = {"spacing_mm": preset.spacing_mm, "plane": preset.plane, "clip": clip, "code": code}
-    chosen["values"] = task.source_values(task.modalities[modality])
+    task, modality = matrix.tasks()[wildcards.task], wildcards.modality
+    chosen = {
+        "to_case": preprocessing(settings, wildcards.data, wildcards.scale, task, modality),
+        "values": task.source_values(task.modalities[modality]),
+        "code": fingerprint("ssc/data/preprocess.py", "ssc/data/scan.py", "ssc/data/sources"),
+    }
     return json.dumps(chosen, sort_keys=True)
 
 
@@ -98,6 +99,21 @@ def needed_cases(wildcards):
     """Every case that a split of the task names."""
     parts = [split[wildcards.modality] for split in matrix.splits()[wildcards.task].values()]
     return sorted({case for part in parts for cases in part.values() for case in cases}, key=int)
+
+
+def imagenet_file(wildcards):
+    """The checkpoint that a run starts from, none where it starts at random."""
+    run = run_of(wildcards)
+    if run_settings(settings, run).init == "random":
+        return []
+    if matrix.tasks()[run.task].backbone == "swin_unet":
+        return settings.swin_tiny or "data/weights/swin_tiny.pth"
+    if settings.swin_large:
+        return settings.swin_large
+    raise WorkflowError(
+        f"{run.key}: init=imagenet needs the ImageNet weights of Swin-L (width 192, window 7) for nnFormer, and no "
+        f"download of them is known. Give the file as swin_large=/path/to/file, or set init=random."
+    )
 
 
 def training_threads(wildcards):
@@ -108,8 +124,8 @@ def training_threads(wildcards):
 def evaluation(wildcards):
     run = run_of(wildcards)
     return {
-        "overlap": settings.preset_of(run.data, run.scale).overlap,
-        "cases": {m: matrix.splits()[run.task][run.split][m][wildcards.part] for m in run.modalities},
+        "overlap": settings.preset_of(run.task, run.data, run.scale).overlap,
+        "cases": {m: parts[wildcards.part] for m, parts in run.cases.items()},
         "structures": str(matrix.tasks()[run.task].structures),
         "code": fingerprint("ssc/inference.py", "ssc/metrics.py"),
     }

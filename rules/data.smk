@@ -13,7 +13,7 @@ rule phantoms:
     resources:
         real_threads=real_threads,
     params:
-        spec={"code": fingerprint("ssc/data/phantoms.py")},
+        spec={"code": fingerprint("ssc/data/phantoms")},
     message:
         "Phantoms in the layout of {wildcards.source}"
     shell:
@@ -32,7 +32,20 @@ rule download_chaos:
     message:
         "CHAOS from zenodo.org (0.9 GB; goes on where it was stopped)"
     shell:
-        "python -m ssc download {output.folder} > {log} 2>&1"
+        "python -m ssc download chaos {output.folder} > {log} 2>&1"
+
+
+rule download_swin_tiny:
+    output:
+        "data/weights/swin_tiny.pth",
+    log:
+        "logs/download_swin_tiny.log",
+    conda:
+        "../envs/environment.yaml"
+    message:
+        "ImageNet weights of Swin-T from github.com (0.1 GB; goes on where it was stopped)"
+    shell:
+        "python -m ssc download swin_tiny {output} > {log} 2>&1"
 
 
 rule verify:
@@ -71,7 +84,7 @@ rule preprocess:
     resources:
         real_threads=real_threads,
     params:
-        settings=preprocessing,
+        settings=case_settings,
         source=lambda w: matrix.tasks()[w.task].modalities[w.modality],
         folder=lambda w, input: raw_folder(w.data, matrix.tasks()[w.task].modalities[w.modality]),
         cases=lambda w, output: os.path.dirname(output[0]),

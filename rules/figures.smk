@@ -1,26 +1,92 @@
 # The paper's figures, at the configured data, scale and seeds.
 
+FIGURE_CODE = fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml")
+
+
+def tasks_of(half):
+    """Figure 4 alone shows the paper's two tasks, with a task's name that one."""
+    return [half.removeprefix("_")] if half else ["heart", "abdomen"]
+
+
+def main_runs(task):
+    """The trainings behind a task's main table."""
+    return table_runs(matrix.tasks()[task].main_table)
+
+
+def figure4_spec(wildcards):
+    runs = {task: [run.key for run in main_runs(task)] for task in tasks_of(wildcards.half)}
+    return {"data": settings.data, "scale": settings.scale, "runs": runs, "code": FIGURE_CODE}
+
 
 rule figure4:
     input:
-        scores=lambda w: [f"{run.predictions('test')}/scores.csv" for run in table_runs("table6")],
-        manifests=[f"data/{settings.data}/{source}.json" for source in matrix.tasks()["abdomen"].modalities.values()],
+        scores=lambda w: [f"{r.predictions('test')}/scores.csv" for t in tasks_of(w.half) for r in main_runs(t)],
+        manifests=lambda w: [
+            f"data/{settings.data}/{source}.json"
+            for task in tasks_of(w.half)
+            for source in matrix.tasks()[task].modalities.values()
+        ],
     output:
-        pdf="results/figures/figure4_abdomen.pdf",
-        png="results/figures/figure4_abdomen.png",
+        pdf="results/figures/figure4{half}.pdf",
+        png="results/figures/figure4{half}.png",
     log:
-        "logs/figures/figure4_abdomen.log",
+        "logs/figures/figure4{half}.log",
+    wildcard_constraints:
+        half="|".join(["", *(f"_{task}" for task in matrix.tasks())]),
+    conda:
+        "../envs/environment.yaml"
+    params:
+        spec=figure4_spec,
+        raw=lambda w, input: {source: raw_folder(settings.data, source) for source in matrix.archives()},
+    message:
+        "Figure 4{wildcards.half}"
+    script:
+        "../workflow_scripts/figure4.py"
+
+
+rule figure5:
+    input:
+        table="results/tables/tau.csv",
+        scores=[f"{run.predictions('test')}/scores.csv" for run in table_runs("tau")],
+    output:
+        pdf="results/figures/figure5.pdf",
+        png="results/figures/figure5.png",
+    log:
+        "logs/figures/figure5.log",
     conda:
         "../envs/environment.yaml"
     params:
         spec={
             "data": settings.data,
             "scale": settings.scale,
-            "runs": [run.key for run in table_runs("table6")],
-            "code": fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml"),
+            "tau": settings.losses.tau,
+            "runs": [run.key for run in table_runs("tau")],
+            "code": FIGURE_CODE,
         },
-        raw=lambda w, input: {m: raw_folder(settings.data, s) for m, s in matrix.tasks()["abdomen"].modalities.items()},
     message:
-        "Figure 4, abdominal half"
+        "Figure 5"
     script:
-        "../workflow_scripts/figure4.py"
+        "../workflow_scripts/figure5.py"
+
+
+rule curves:
+    input:
+        lambda w: [f"{run.folder}/history.csv" for run in main_runs(w.task)],
+    output:
+        pdf="results/figures/curves_{task}.pdf",
+        png="results/figures/curves_{task}.png",
+    log:
+        "logs/figures/curves_{task}.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        spec=lambda w: {
+            "data": settings.data,
+            "scale": settings.scale,
+            "runs": [run.key for run in main_runs(w.task)],
+            "code": FIGURE_CODE,
+        },
+    message:
+        "Training curves of {wildcards.task}"
+    script:
+        "../workflow_scripts/curves.py"

@@ -10,6 +10,7 @@ rule table:
         csv="results/tables/{table}.csv",
         markdown="results/tables/{table}.md",
         html="results/tables/{table}.html",
+        latex="results/tables/{table}.tex",
     log:
         "logs/tables/{table}.log",
     conda:

@@ -22,6 +22,7 @@ rule train:
     input:
         "results/runs/{key}/settings.json",
         lambda w: case_manifests(run_of(w)),
+        imagenet=imagenet_file,
     output:
         weights="results/runs/{key}/weights.safetensors",
         history="results/runs/{key}/history.csv",
@@ -36,7 +37,10 @@ rule train:
     resources:
         gpu=GPUS_A_JOB,
         real_threads=real_threads,
+    params:
+        imagenet=lambda w, input: f" --imagenet {input.imagenet}" if input.imagenet else "",
     message:
         "Train {wildcards.key}"
     shell:
-        "python -m ssc train results/runs/{wildcards.key} --threads {resources.real_threads} > {log} 2>&1"
+        "python -m ssc train results/runs/{wildcards.key}{params.imagenet}"
+        " --threads {resources.real_threads} > {log} 2>&1"

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ssc import matrix
 from ssc.errors import DataError, RunError, SettingsError, UserError
+from ssc.whole import whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,19 +42,24 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
 
     predict = command(_predict, "predict", "Segment your own scan with a trained run")
-    predict.add_argument("run", type=Path, help="folder of a run, e.g. results/runs/…/ours")
+    predict.add_argument("run", type=Path, help="folder of a run, e.g. results/runs/…/ours, or of `ssc fold`")
     predict.add_argument("scan", type=Path, help="NIfTI file, or folder with one DICOM series")
     predict.add_argument("-o", "--output", type=Path, required=True, help="label map to write, .nii.gz")
     predict.add_argument("--modality", choices=("ct", "mri"), help="needed for NIfTI; DICOM names its own")
     predict.add_argument("--overlap", type=float, default=0.5, help="of two windows, default 0.5")
     threads(predict)
 
+    fold = command(_fold, "fold", "Fold a trained run into one plain network a modality")
+    fold.add_argument("run", type=Path, help="folder of a run")
+    fold.add_argument("folder", type=Path, help="where weights (safetensors) and their description (JSON) go")
+
     doctor = command(_doctor, "doctor", "Check a folder of raw scans case by case")
     doctor.add_argument("folder", type=Path)
-    doctor.add_argument("--source", choices=("btcv", "chaos"), help="guessed from the layout if left out")
+    doctor.add_argument("--source", choices=matrix.archives(), help="all that are in the folder if left out")
 
     train = command(_train, "train", "Train a run from its settings.json; goes on where it was stopped")
     train.add_argument("run", type=Path)
+    train.add_argument("--imagenet", type=Path, help="checkpoint, where settings.json says init: imagenet")
     threads(train)
 
     evaluate = command(_evaluate, "evaluate", "Segment and score a part of a run's split")
@@ -63,26 +70,27 @@ def _parser() -> argparse.ArgumentParser:
     threads(evaluate)
 
     preprocess = command(_preprocess, "preprocess", "Turn a folder of raw scans into cases")
-    preprocess.add_argument("source", choices=("btcv", "chaos"))
+    preprocess.add_argument("source", choices=matrix.archives())
     preprocess.add_argument("folder", type=Path, help="raw scans")
     preprocess.add_argument("cases", type=Path, help="folder to write")
-    preprocess.add_argument("--settings", type=json.loads, required=True, help="spacing_mm, plane, clip (JSON)")
+    preprocess.add_argument("--settings", type=json.loads, required=True, help="to_case, values (JSON)")
     preprocess.add_argument("--need", nargs="*", default=[], metavar="CASE", help="cases that must be there")
     threads(preprocess)
 
     manifest = command(_manifest, "manifest", "Verify a folder of raw scans and write its checksums")
-    manifest.add_argument("source", choices=("btcv", "chaos"))
+    manifest.add_argument("source", choices=matrix.archives())
     manifest.add_argument("folder", type=Path)
     manifest.add_argument("manifest", type=Path, help="JSON file to write")
     threads(manifest)
 
     phantoms = command(_phantoms, "phantoms", "Write phantoms in the layout of an archive")
-    phantoms.add_argument("source", choices=("btcv", "chaos"))
+    phantoms.add_argument("source", choices=matrix.archives())
     phantoms.add_argument("folder", type=Path)
     threads(phantoms)
 
-    download = command(_download, "download", "Fetch the CHAOS archive and unpack its T2-SPIR series")
-    download.add_argument("folder", type=Path)
+    download = command(_download, "download", "Fetch the CHAOS archive (T2-SPIR series), or Swin-T's ImageNet weights")
+    download.add_argument("what", choices=("chaos", "swin_tiny"))
+    download.add_argument("path", type=Path, help="folder, or file, to make")
 
     command(_config, "config", "Print the default configuration with its explanations")
     return parser
@@ -101,15 +109,23 @@ def _predict(options: argparse.Namespace) -> None:
         predict_scan(options.run, options.scan, options.output, options.modality, options.overlap, device)
 
 
+def _fold(options: argparse.Namespace) -> None:
+    from ssc.inference import write_folded
+
+    write_folded(options.run, options.folder)
+
+
 def _doctor(options: argparse.Namespace) -> None:
     from ssc.data.verify import doctor
 
     report = doctor(options.folder, options.source, _source_values)
-    for case, found in report:
-        print(f"{case}: {found}")
-    faults = sum(found != "ok" for _, found in report)
+    checked: dict[str, set[str]] = {}
+    for name, case, found in report:
+        print(f"{name} {case}: {found}")
+        checked.setdefault(name, set()).add(case)
+    faults = sum(found != "ok" for *_, found in report)
     print(f"{len(report)} cases, {faults} with faults")
-    missing = sorted(_split_cases(report) - {case for case, _ in report}, key=int)
+    missing = [f"{name} {case}" for name in checked for case in _split_cases(name) if case not in checked[name]]
     if missing:
         print(f"not there, but named in config/splits.yaml: {', '.join(missing)}")
     if faults or missing:
@@ -124,7 +140,7 @@ def _train(options: argparse.Namespace) -> None:
         raise RunError(f"{options.run}: settings.json is missing; make it with snakemake {options.run}/settings.json")
     use_threads(options.threads)
     with lease() as device:
-        train(options.run, options.threads, device)
+        train(options.run, options.imagenet, options.threads, device)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -147,7 +163,7 @@ def _preprocess(options: argparse.Namespace) -> None:
     from ssc.data.sources import source
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(options.threads)
-    archive, values = source(options.source), _source_values(options.source)
+    archive, values = source(options.source), options.settings["values"]
     found = archive.cases(options.folder)
     missing = sorted(set(options.need) - set(found), key=int)
     if missing:
@@ -156,43 +172,45 @@ def _preprocess(options: argparse.Namespace) -> None:
             f"{', '.join(missing)}. See config/splits.yaml and docs/data.md."
         )
     scans = (archive.read(options.folder, case, values) for case in _progress(found))
-    settings = {key: options.settings[key] for key in ("spacing_mm", "plane", "clip")}
-    write_cases(scans, options.cases, **settings, classes=len(values) + 1)
+    write_cases(scans, options.cases, **options.settings["to_case"])
 
 
 def _manifest(options: argparse.Namespace) -> None:
     from ssc.data.verify import manifest
 
     found = manifest(options.source, options.folder, _source_values(options.source), _progress)
-    options.manifest.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.manifest.with_suffix(".part")
-    partial.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    partial.replace(options.manifest)
+    with whole(options.manifest) as path:
+        path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 def _phantoms(options: argparse.Namespace) -> None:
-    from ssc.data import phantoms
-    from ssc.data.splits import BTCV_CASES, CHAOS_CASES
+    from ssc.data.phantoms import WRITERS
 
     partial = options.folder.with_name(f"{options.folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
-    write, cases = {
-        "btcv": (phantoms.write_btcv, BTCV_CASES),
-        "chaos": (phantoms.write_chaos, CHAOS_CASES),
-    }[options.source]
-    write(partial, cases)
+    WRITERS[options.source](partial, _split_cases(options.source))
     shutil.rmtree(options.folder, ignore_errors=True)
     partial.replace(options.folder)
 
 
 def _download(options: argparse.Namespace) -> None:
     from ssc.data.download import download, extract
-    from ssc.data.sources.chaos import ARCHIVE
 
-    archive = options.folder.with_name("CHAOS_Train_Sets.zip")
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    download(ARCHIVE.address, archive, ARCHIVE.size, ARCHIVE.sha256)
-    extract(archive, options.folder, ARCHIVE.members)
+    options.path.parent.mkdir(parents=True, exist_ok=True)
+    if options.what == "chaos":
+        from ssc.data.sources.chaos import ARCHIVE
+
+        archive = options.path.with_name("CHAOS_Train_Sets.zip")
+        download(ARCHIVE.address, archive, ARCHIVE.size, ARCHIVE.sha256)
+        extract(archive, options.path, ARCHIVE.members)
+        return
+    from ssc.models.pretrained import CHECKPOINTS
+
+    weights = CHECKPOINTS["swin_unet"]
+    try:
+        download(weights.address, options.path, weights.size, weights.sha256)
+    except DataError as error:
+        raise DataError(f"{error} Or name a copy of yours: --config swin_tiny=/path/to/file.") from None
 
 
 def _config(options: argparse.Namespace) -> None:
@@ -203,23 +221,20 @@ def _config(options: argparse.Namespace) -> None:
 
 def _source_values(name: str) -> list[tuple[int, int]]:
     """Label values of an archive, from the task that uses it. Raises SettingsError."""
-    from ssc import matrix
-
     for task in matrix.tasks().values():
         if name in task.modalities.values():
             return task.source_values(name)
     raise SettingsError(f"config/matrix.yaml: no task uses the archive {name}")
 
 
-def _split_cases(report: list[tuple[str, str]]) -> set[str]:
-    """Every case that the splits name for the modality of these cases."""
-    from ssc import matrix
-
-    named = {}
-    for split in (split for splits in matrix.splits().values() for split in splits.values()):
-        for modality, parts in split.items():
-            named.setdefault(modality, set()).update(case for cases in parts.values() for case in cases)
-    return max(named.values(), key=lambda cases: len(cases & {case for case, _ in report}))
+def _split_cases(name: str) -> list[str]:
+    """Every case of an archive that the splits name, in numerical order."""
+    found = set()
+    for task in matrix.tasks().values():
+        for modality in (modality for modality, archive in task.modalities.items() if archive == name):
+            for split in matrix.splits()[task.name].values():
+                found.update(case for cases in split[modality].values() for case in cases)
+    return sorted(found, key=int)
 
 
 def _progress(cases: Sequence[str]):

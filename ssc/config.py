@@ -14,20 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, field_validator
 
 from ssc import matrix
 from ssc.errors import SettingsError
-
-Data = Literal["phantom", "real"]
-Scale = Literal["smoke", "small", "paper"]
-Triple = tuple[int, int, int]
-
-
-class Strict(BaseModel):
-    """Settings that refuse unknown keys and cannot be changed afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from ssc.presets import Data, Init, Preset, Presets, Scale, Strict
 
 
 class Losses(Strict):
@@ -68,138 +59,31 @@ class Augmentation(Strict):
     )
 
 
-class Preset(Strict):
-    """Everything that depends on data and scale. All values are this project's choice unless said."""
-
-    spacing_mm: tuple[float, float, float] = Field(description="voxel of a preprocessed case, D H W")
-    plane: int = Field(gt=0, description="voxels of a preprocessed slice, both axes")
-    crop: Triple = Field(description="training crop and inference window, D H W voxels")
-    width: int = Field(gt=0, description="channels C of the first stage (paper scale: 192, from Table 3)")
-    heads: tuple[int, int, int, int] = Field(description="attention heads of the four encoder stages")
-    windows: tuple[int, int, int, int] = Field(description="attention window of the four encoder stages")
-    eam_heads: int = Field(gt=0, description="heads N of the External Attention Modules")
-    stochastic_depth: float = Field(ge=0, lt=1, description="largest rate at which a residual branch is dropped")
-    images: int = Field(gt=0, description="images of each modality in a batch")
-    steps: int = Field(gt=0, description="optimiser steps of a run of the five draws")
-    development_steps: int = Field(gt=0, description="optimiser steps of a run of the development split")
-    schedule: Literal["one_cycle", "cosine"] = Field(description="course of the learning rate")
-    learning_rate: float = Field(gt=0, description="its peak")
-    warm_up: float = Field(ge=0, lt=1, description="share of the steps before the peak")
-    beta2: float = Field(gt=0, lt=1, description="second-moment decay of AdamW")
-    weight_decay: float = Field(ge=0, description="of AdamW, on matrices only")
-    clip: float = Field(gt=0, description="largest gradient norm")
-    augmentation: float = Field(ge=0, description="strength: factor on rotation, scaling, intensity and noise")
-    development_augmentation: float = Field(ge=0, description="the same for the development split")
-    validations: int = Field(ge=0, description="how often the validation cases are scored during a run")
-    save_every: int = Field(gt=0, description="steps between two saves of a run under way")
-    overlap: float = Field(ge=0, lt=1, description="overlap of two inference windows")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Preset:
-        if any(self.width * 2**stage % heads for stage, heads in enumerate(self.heads)):
-            raise ValueError(f"width {self.width}, doubled each stage, must be a multiple of the heads {self.heads}")
-        if self.width % self.eam_heads:
-            raise ValueError(f"width {self.width} must be a multiple of eam_heads {self.eam_heads}")
-        if min(self.steps, self.development_steps) < 3:
-            raise ValueError("a schedule needs at least 3 steps")
-        return self
-
-
-_SMALL = dict(
-    width=16,
-    heads=(1, 2, 4, 8),
-    windows=(4, 4, 8, 4),
-    eam_heads=4,
-    stochastic_depth=0.0,
-    images=1,
-    schedule="one_cycle",
-    warm_up=0.2,
-    beta2=0.95,
-    weight_decay=0.01,
-    clip=1.0,
-    augmentation=1.0,
-    development_augmentation=1.0,
-    validations=1,
-    save_every=100,
-    overlap=0.25,
-)
-_PAPER = Preset(
-    spacing_mm=(8.0, 1.5, 1.5),
-    plane=256,
-    crop=(32, 192, 192),
-    width=192,
-    heads=(6, 12, 24, 48),
-    windows=(4, 4, 8, 4),
-    eam_heads=8,
-    stochastic_depth=0.2,
-    images=2,
-    steps=40_000,
-    development_steps=40_000,
-    schedule="cosine",
-    learning_rate=3e-4,
-    warm_up=0.02,
-    beta2=0.999,
-    weight_decay=0.01,
-    clip=1.0,
-    augmentation=1.0,
-    development_augmentation=1.0,
-    validations=20,
-    save_every=500,
-    overlap=0.5,
-)
-_PHANTOM_GRID = dict(
-    spacing_mm=(8.0, 6.0, 6.0), plane=64, learning_rate=1.2e-2, augmentation=0.4, development_augmentation=0.4
-)
-_REAL_GRID = dict(spacing_mm=(8.0, 4.0, 4.0), plane=96, learning_rate=6e-3)
-_SMOKE = {**_SMALL, "width": 8, "steps": 10, "development_steps": 10, "save_every": 5, "overlap": 0.0}
-
-
-class Scales(Strict):
-    """One preset a scale."""
-
-    smoke: Preset
-    small: Preset
-    paper: Preset = _PAPER
-
-
-class Presets(Strict):
-    """One row of scales for each kind of data."""
-
-    phantom: Scales = Scales(
-        smoke=Preset(**{**_SMOKE, **_PHANTOM_GRID}, crop=(16, 32, 32)),
-        small=Preset(**{**_SMALL, **_PHANTOM_GRID}, crop=(16, 48, 64), steps=330, development_steps=330),
-    )
-    real: Scales = Scales(
-        smoke=Preset(**{**_SMOKE, **_REAL_GRID}, crop=(16, 64, 64)),
-        small=Preset(
-            **{
-                **_SMALL,
-                **_REAL_GRID,
-                "development_augmentation": 1.5,
-                "save_every": 200,
-                "overlap": 0.5,
-                "validations": 2,
-            },
-            crop=(16, 64, 64),
-            steps=3_000,
-            development_steps=7_500,
-        ),
-    )
-
-
 class Settings(Strict):
     """The whole configuration."""
 
-    data: Data = Field("phantom", description="phantom: embedded, made by the workflow; real: BTCV and CHAOS")
+    data: Data = Field("phantom", description="phantom: embedded, made by the workflow; real: the archives below")
     scale: Scale = Field("small", description="smoke: seconds a run; small: minutes on a CPU; paper: a large GPU")
     seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1, description="every run is trained once for each seed")
     btcv: str = Field("data/real/btcv", description="folder that holds RawData/Training (needs an account)")
     chaos: str | None = Field(
         None, description="folder that holds Train_Sets/MR; null: the workflow downloads it (0.9 GB)"
     )
+    mmwhs: str = Field("data/real/mmwhs", description="folder that holds ct_train and mr_train (ask its organisers)")
+    init: Init | None = Field(None, description="start of every run's backbone; null: as its preset says")
+    swin_tiny: str | None = Field(
+        None, description="ImageNet weights of Swin-T for Swin-Unet; null: the workflow downloads them (0.1 GB)"
+    )
+    swin_large: str | None = Field(None, description="ImageNet weights of Swin-L for nnFormer; no download is known")
     ct_window_hu: tuple[float, float] = Field((-125.0, 275.0), description="CT is clipped to this (assumed)")
     mri_percentiles: tuple[float, float] = Field(
         (0.5, 99.5), description="MRI is clipped to these percentiles of its non-zero voxels (assumed)"
+    )
+    heart_percentiles: tuple[float, float] = Field(
+        (0.0, 98.0), description="heart boxes are clipped to these percentiles; the paper removes the top 2 %"
+    )
+    heart_box: Literal["image", "paper"] = Field(
+        "image", description="image: around the scan's centre; paper: around the label map, in test cases too"
     )
     losses: Losses = Field(Losses(), description=Losses.__doc__)
     method: Method = Field(Method(), description=Method.__doc__)
@@ -221,9 +105,9 @@ class Settings(Strict):
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
 
-    def preset_of(self, data: Data, scale: Scale) -> Preset:
-        """The preset of any data and scale."""
-        return getattr(getattr(self.presets, data), scale)
+    def preset_of(self, task: str, data: Data, scale: Scale) -> Preset:
+        """The preset of any task, data and scale."""
+        return getattr(getattr(getattr(self.presets, task), data), scale)
 
 
 def _explain(error: ValidationError) -> str:
@@ -252,6 +136,7 @@ class RunSettings(Strict):
     cases: dict[str, dict[str, list[str]]]
     steps: int
     augmentation_strength: float
+    init: Init
     flags: dict[str, bool]
     network: dict[str, Any]
     optimiser: dict[str, Any]
@@ -262,26 +147,31 @@ class RunSettings(Strict):
 
 NETWORK_KEYS = ("crop", "width", "heads", "windows", "stochastic_depth")
 OPTIMISER_KEYS = ("schedule", "learning_rate", "warm_up", "beta2", "weight_decay", "clip", "validations", "save_every")
+INDENT = " " * 10
 TRAINING_CODE = ("ssc/models", "ssc/losses.py", "ssc/training.py", "ssc/data")
 
 
 def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
     """The settings of one run: a changed value appears only in the runs that use it."""
-    preset, variant = settings.preset_of(run.data, run.scale), matrix.variants()[run.variant]
-    split, development = matrix.splits()[run.task][run.split], run.split == matrix.DEVELOPMENT
+    preset, variant = settings.preset_of(run.task, run.data, run.scale), matrix.variants()[run.variant]
+    steps, strength = preset.steps, preset.augmentation
+    if run.split == matrix.DEVELOPMENT:
+        steps = preset.development_steps or steps
+        strength = strength if preset.development_augmentation is None else preset.development_augmentation
     losses, method = settings.losses, settings.method
     network = {key: getattr(preset, key) for key in NETWORK_KEYS}
     network |= {"eam_heads": preset.eam_heads, "map_scale": method.map_scale} if variant.eam else {}
     network |= {"modulation": method.modulation} if variant.modulation else {}
     weights = {"alpha": losses.alpha, "aux_target": losses.aux_target} if variant.eam else {}
     weights |= {"beta": losses.beta} if variant.mcr else {}
-    weights |= {"gamma": losses.gamma, "tau": losses.tau} if variant.icr else {}
+    weights |= {"gamma": losses.gamma, "tau": variant.tau or losses.tau} if variant.icr else {}
     return RunSettings(
         key=run.key,
         structures=[structure.name for structure in matrix.tasks()[run.task].structures],
-        cases={m: {part: split[m][part] for part in ("train", "validation")} for m in run.modalities},
-        steps=preset.development_steps if development else preset.steps,
-        augmentation_strength=preset.development_augmentation if development else preset.augmentation,
+        cases={m: {part: parts[part] for part in ("train", "validation")} for m, parts in run.cases.items()},
+        steps=steps,
+        augmentation_strength=strength,
+        init=settings.init or preset.init,
         flags=variant.flags(),
         network=network,
         optimiser={key: getattr(preset, key) for key in OPTIMISER_KEYS},
@@ -289,6 +179,27 @@ def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
         losses=weights,
         code=fingerprint(*TRAINING_CODE),
     )
+
+
+def preprocessing(settings: Settings, data: Data, scale: Scale, task: matrix.Task, modality: str) -> dict[str, Any]:
+    """The arguments of ``ssc.data.preprocess.to_case`` for a task's scans of one modality."""
+    preset, heart = settings.preset_of(task.name, data, scale), task.splits == "heart"
+    if heart:
+        clip, clip_unit = settings.heart_percentiles, "percentile"
+    elif modality == "ct":
+        clip, clip_unit = settings.ct_window_hu, "value"
+    else:
+        clip, clip_unit = settings.mri_percentiles, "percentile_of_nonzero"
+    return {
+        "orientation": task.orientation,
+        "spacing_mm": preset.spacing_mm,
+        "plane": preset.plane,
+        "box": settings.heart_box if heart else "image",
+        "clip": clip,
+        "clip_unit": clip_unit,
+        "z_score": "box" if heart else "body",
+        "classes": task.classes,
+    }
 
 
 def fingerprint(*paths: str) -> str:
@@ -330,11 +241,14 @@ def _presets_yaml(presets: Presets) -> Iterator[str]:
     for name, field in Preset.model_fields.items():
         yield f"#   {name}: {field.description}\n"
     yield "presets:\n"
-    for data, scales in presets:
-        yield f"  {data}:\n"
-        for scale, preset in scales:
-            yield f"    {scale}:\n"
-            yield textwrap.indent("".join(f"{name}: {_scalar(value)}\n" for name, value in preset), " " * 6)
+    for task, kinds in presets:
+        yield f"  {task}:\n"
+        for data, scales in kinds:
+            yield f"    {data}:\n"
+            for scale, preset in scales:
+                pairs = ", ".join(f"{name}: {_scalar(value)}".replace(" ", "\0") for name, value in preset)
+                lines = textwrap.fill(pairs, 110, initial_indent=INDENT, subsequent_indent=INDENT)
+                yield f"      {scale}: {{\n{lines} }}\n".replace("\0", " ")
 
 
 def _scalar(value: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,19 +16,23 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from monai.inferers import sliding_window_inference
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ssc import matrix
-from ssc.config import RunSettings
+from ssc.config import NETWORK_KEYS, RunSettings
 from ssc.data.preprocess import read_case, to_case, to_scan_grid
-from ssc.data.sampling import pad_to
+from ssc.data.sampling import neighbouring_slices, pad_to
 from ssc.data.scan import Scan, dicom_modality, read_image
 from ssc.data.sources import source
 from ssc.errors import DataError, RunError
 from ssc.metrics import SCORES, score_case
+from ssc.models.folding import fold
 from ssc.models.network import Network, inference_state
+from ssc.whole import whole
 
+WINDOWS_AT_ONCE = 4
+FOLDED = "*.folded.json"
 COLUMNS = ("case", "modality", "structure", "grid", "status", *SCORES)
 
 
@@ -35,43 +40,69 @@ COLUMNS = ("case", "modality", "structure", "grid", "status", *SCORES)
 def probabilities(network: Network, image: Tensor, modality: str, crop: Sequence[int], overlap: float) -> Tensor:
     """Class probabilities (Z, D, H, W) of an image (1, D, H, W), from overlapping windows of size ``crop``.
 
-    Windows are weighted by a Gaussian; an image smaller than a window is padded with its minimum.
+    Windows are weighted by a Gaussian; an image smaller than a window is padded with its minimum. A 2D
+    network sees every slice with its neighbours.
     """
-    padded = pad_to(image, crop, float(image.min()))
+    flat = network.spatial_dims == 2
+    window = crop[1:] if flat else crop
+    padded = pad_to(image, window, float(image.min()))
+    images = neighbouring_slices(padded, crop[0]) if flat else padded[None]
     logits = sliding_window_inference(
-        padded[None], crop, 4, lambda windows: network.predict(windows, modality), overlap, mode="gaussian"
+        images, window, WINDOWS_AT_ONCE, lambda x: network.predict(x, modality), overlap, mode="gaussian"
     )
+    logits = logits.transpose(0, 1) if flat else logits[0]
     start = [(p - s) // 2 for p, s in zip(padded.shape[1:], image.shape[1:], strict=True)]
     inside = tuple(slice(a, a + s) for a, s in zip(start, image.shape[1:], strict=True))
-    return logits[0].float().softmax(dim=0)[(slice(None), *inside)]
+    return logits.float().softmax(dim=0)[(slice(None), *inside)]
 
 
 class Predictor:
-    """A trained run, ready to segment scans.
+    """Trained networks, ready to segment scans of their modalities.
 
-    Raises RunError where the run's folder is incomplete.
+    ``networks``: modality -> network that predicts it (may be one for all); ``preprocessing``: modality ->
+    arguments of ``to_case``.
     """
 
-    def __init__(self, folder: Path, overlap: float, device: torch.device):
-        self.run = matrix.Run.from_key(str(folder))
-        self.task, self.overlap, self.device = matrix.tasks()[self.run.task], overlap, device
-        for name in ("settings.json", "run.json", "weights.safetensors"):
-            if not (folder / name).is_file():
-                raise RunError(
-                    f"{folder}: {name} is missing; is the run trained? Make it with snakemake {folder}/{name}"
-                )
-        self.settings = RunSettings.model_validate_json((folder / "settings.json").read_text("utf-8"))
-        self.preprocessing = json.loads((folder / "run.json").read_text("utf-8"))["preprocessing"]
-        self.network = inference_network(self.settings, self.run)
-        state = inference_state(load_file(folder / "weights.safetensors"), self.settings.flags["modulation"])
-        self.network.load_state_dict(state)
-        self.network.to(device).eval()
+    def __init__(
+        self, networks: dict[str, Network], preprocessing: dict[str, dict], crop: Sequence[int], overlap: float
+    ):
+        self.networks, self.preprocessing, self.crop, self.overlap = networks, preprocessing, crop, overlap
+
+    @classmethod
+    def load(cls, folder: Path, overlap: float, device: torch.device) -> Predictor:
+        """From the folder of a run, or one that ``write_folded`` made. Raises RunError where it is neither."""
+        return (
+            cls.of_folded(folder, overlap, device) if list(folder.glob(FOLDED)) else cls.of_run(folder, overlap, device)
+        )
+
+    @classmethod
+    def of_run(cls, folder: Path, overlap: float, device: torch.device) -> Predictor:
+        """From the folder of a trained run. Raises RunError where it is incomplete."""
+        run, settings, record, state = read_run(folder)
+        flags = {**settings.flags, "eam": False, "icr": False}
+        network = _network(run.task, run.modalities, flags, settings.network)
+        network.load_state_dict(inference_state(state, settings.flags["modulation"]))
+        network.to(device).eval()
+        networks = dict.fromkeys(run.modalities, network)
+        return cls(networks, record["preprocessing"], settings.network["crop"], overlap)
+
+    @classmethod
+    def of_folded(cls, folder: Path, overlap: float, device: torch.device) -> Predictor:
+        """From the folded networks of ``folder``."""
+        networks, preprocessing = {}, {}
+        for path in sorted(folder.glob(FOLDED)):
+            card = json.loads(path.read_text("utf-8"))
+            modality = card["modality"]
+            network = _network(card["task"], (modality,), matrix.variants()["backbone"].flags(), card["network"])
+            network.load_state_dict(load_file(folder / card["weights"]))
+            networks[modality], preprocessing[modality] = network.to(device).eval(), card["preprocessing"]
+        return cls(networks, preprocessing, card["network"]["crop"], overlap)
 
     def case_probabilities(self, case: sitk.Image, modality: str) -> np.ndarray:
         """Class probabilities (Z, D, H, W) on the grid of a preprocessed case."""
-        image = torch.from_numpy(sitk.GetArrayFromImage(case))[None].to(self.device)
-        found = probabilities(self.network, image, modality, self.settings.network["crop"], self.overlap)
-        return found.cpu().numpy()
+        network = self.networks[modality]
+        image = torch.from_numpy(sitk.GetArrayFromImage(case))[None].to(next(network.parameters()).device)
+        return probabilities(network, image, modality, self.crop, self.overlap).cpu().numpy()
 
     def segment(self, scan: Scan) -> np.ndarray:
         """Label map (D, H, W) on the scan's own grid."""
@@ -79,11 +110,47 @@ class Predictor:
         return to_scan_grid(self.case_probabilities(case, scan.modality), case, scan.image)
 
 
-def inference_network(settings: RunSettings, run: matrix.Run) -> Network:
-    """The run's network without External Attention Modules."""
-    task = matrix.tasks()[run.task]
-    flags = {**settings.flags, "eam": False, "icr": False}
-    return Network(task.backbone, task.spatial_dims, task.classes, run.modalities, flags, settings.network)
+def read_run(folder: Path) -> tuple[matrix.Run, RunSettings, dict, dict[str, Tensor]]:
+    """A trained run: its key, settings, record and weights. Raises RunError where one is missing."""
+    run = matrix.Run.from_key(str(folder))
+    for name in ("settings.json", "run.json", "weights.safetensors"):
+        if not (folder / name).is_file():
+            raise RunError(f"{folder}: {name} is missing; is the run trained? Make it with snakemake {folder}/{name}")
+    settings = RunSettings.model_validate_json((folder / "settings.json").read_text("utf-8"))
+    record = json.loads((folder / "run.json").read_text("utf-8"))
+    return run, settings, record, load_file(folder / "weights.safetensors")
+
+
+def _network(task: str, modalities: Sequence[str], flags: dict[str, bool], settings: dict) -> Network:
+    row = matrix.tasks()[task]
+    return Network(row.backbone, row.spatial_dims, row.classes, modalities, flags, settings)
+
+
+def write_folded(folder: Path, out: Path) -> None:
+    """Fold a trained run into one plain network a modality: ``MODALITY.safetensors``, ``MODALITY.folded.json``.
+
+    The JSON holds all that a scan needs on its way: spacing, intensities, window, labels.
+    """
+    run, settings, record, state = read_run(folder)
+    network = _network(run.task, run.modalities, settings.flags, settings.network)
+    network.load_state_dict(state)
+    labels = {structure.name: value for value, structure in enumerate(matrix.tasks()[run.task].structures, start=1)}
+    for modality in run.modalities:
+        with whole(out / f"{modality}.safetensors") as path:
+            save_file(fold(network, modality).state_dict(), path)
+        card = {
+            "run": run.key,
+            "commit": record["commit"],
+            "task": run.task,
+            "backbone": matrix.tasks()[run.task].backbone,
+            "modality": modality,
+            "weights": f"{modality}.safetensors",
+            "labels": labels,
+            "network": {key: settings.network[key] for key in NETWORK_KEYS},
+            "preprocessing": record["preprocessing"][modality],
+        }
+        with whole(out / FOLDED.replace("*", modality)) as path:
+            path.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
 
 
 def evaluate(folder: Path, part: str, overlap: float, raw: dict[str, Path], device: torch.device) -> None:
@@ -91,27 +158,27 @@ def evaluate(folder: Path, part: str, overlap: float, raw: dict[str, Path], devi
 
     Writes ``MODALITY_CASE.nii.gz`` in each scan's geometry and, last, ``scores.csv``.
     """
-    predictor = Predictor(folder, overlap, device)
-    run, out = predictor.run, predictor.run.predictions(part)
+    predictor, run = Predictor.of_run(folder, overlap, device), matrix.Run.from_key(str(folder))
+    task, out = matrix.tasks()[run.task], run.predictions(part)
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for modality in run.modalities:
-        archive = source(predictor.task.modalities[modality])
-        values = predictor.task.source_values(predictor.task.modalities[modality])
+        archive = source(task.modalities[modality])
+        values = task.source_values(task.modalities[modality])
         cases = matrix.cases_folder(run.data, run.scale, run.task, modality)
-        for case in matrix.splits()[run.task][run.split][modality][part]:
+        for case in run.cases[modality][part]:
             scan = archive.read(raw[modality], case, values)
-            rows += _evaluate_case(predictor, scan, read_case(cases, case), out)
-    partial = out / "scores.csv.part"
-    with partial.open("w", newline="", encoding="utf-8") as file:
+            rows += _evaluate_case(predictor, scan, read_case(cases, case), task, out)
+    with whole(out / "scores.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(out / "scores.csv")
 
 
-def _evaluate_case(predictor: Predictor, scan: Scan, case: tuple[sitk.Image, sitk.Image], out: Path) -> list[dict]:
-    names = [structure.name for structure in predictor.task.structures]
+def _evaluate_case(
+    predictor: Predictor, scan: Scan, case: tuple[sitk.Image, sitk.Image], task: matrix.Task, out: Path
+) -> list[dict]:
+    names = [structure.name for structure in task.structures]
     found = predictor.case_probabilities(case[0], scan.modality)
     native = to_scan_grid(found, case[0], scan.image)
     label = sitk.GetImageFromArray(native)
@@ -132,25 +199,26 @@ def predict_scan(
 
     ``modality`` may be left out for DICOM. Raises DataError, RunError.
     """
-    predictor = Predictor(folder, overlap, device)
+    predictor = Predictor.load(folder, overlap, device)
     if modality is None and path.is_dir():
         modality = dicom_modality(path)
-    known = predictor.run.modalities
+    known = predictor.networks
     if modality not in known:
         raise DataError(
             f"{path}: modality {modality or 'unknown'}; this run knows {', '.join(known)}. Give --modality."
         )
+    if predictor.preprocessing[modality]["box"] == "paper":
+        print("this run's heart boxes came from label maps; yours comes from the scan's centre", file=sys.stderr)
     scan = Scan(path.name, modality, read_image(path), None)
     labels = predictor.segment(scan)
-    partial = out.with_name(f".part-{out.name}")  # keeps the ending that tells the format
-    if path.is_dir():
-        image = sitk.GetImageFromArray(labels)
-        image.CopyInformation(scan.image)
-        sitk.WriteImage(image, str(partial), useCompression=True)
-    else:
-        given = nib.load(path)
-        header = given.header.copy()
-        header.set_data_dtype(np.uint8)
-        header.set_slope_inter(1, 0)
-        nib.save(type(given)(labels.transpose(2, 1, 0), given.affine, header), partial)
-    partial.replace(out)
+    with whole(out) as written:
+        if path.is_dir():
+            image = sitk.GetImageFromArray(labels)
+            image.CopyInformation(scan.image)
+            sitk.WriteImage(image, str(written), useCompression=True)
+        else:
+            given = nib.load(path)
+            header = given.header.copy()
+            header.set_data_dtype(np.uint8)
+            header.set_slope_inter(1, 0)
+            nib.save(type(given)(labels.transpose(2, 1, 0), given.affine, header), written)

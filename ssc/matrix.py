@@ -6,7 +6,8 @@ repeats it. Importing this module loads neither torch nor pandas.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -35,12 +36,14 @@ class Task:
     """A data set pair with its backbone. ``modalities`` maps a modality to its archive."""
 
     name: str
+    splits: str  # the task whose splits it has: its own name, or that of the task it is like
     published_as: str
     spatial_dims: int
     backbone: str
     modalities: dict[str, str]
-    cases_per_draw: dict[str, int]
+    orientation: str
     draws: tuple[str, ...]
+    main_table: str | None
     structures: tuple[Structure, ...]
 
     @property
@@ -65,6 +68,8 @@ class Variant:
     modulation: bool = False
     mcr: bool = False
     icr: bool = False
+    annotated: dict[str, int] = field(default_factory=dict)
+    tau: float | None = None
 
     def __post_init__(self):
         if (self.mcr or self.icr) and not (self.joint and self.eam):
@@ -77,14 +82,20 @@ class Variant:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper: its methods in the paper's order, and where differences are taken from."""
+    """A table: its methods in the paper's order, and where differences are taken from."""
 
     name: str
-    published: str
+    published: str | None  # its number in the paper
     title: str
     task: str
     reference: str
     methods: tuple[str, ...]
+    draws: tuple[str, ...]
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The methods that we train; the others are literature."""
+        return tuple(method for method in self.methods if method in variants())
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,19 @@ class Run:
     def modalities(self) -> tuple[str, ...]:
         """The modalities that this run trains on, in the task's order."""
         return (self.modality,) if self.modality else tuple(tasks()[self.task].modalities)
+
+    @property
+    def cases(self) -> dict[str, dict[str, list[str]]]:
+        """Case ids by modality and part (train, validation, test).
+
+        A few-shot variant keeps the first cases of an order drawn by the seed: 1 of 3 is the 1.
+        """
+        parts = splits()[self.task][self.split]
+        chosen = {modality: dict(parts[modality]) for modality in self.modalities}
+        for modality, count in variants()[self.variant].annotated.items():
+            order = {c: zlib.crc32(f"{self.seed} {modality} {c}".encode()) for c in chosen[modality]["train"]}
+            chosen[modality]["train"] = sorted(order, key=order.get)[:count]
+        return chosen
 
     @property
     def key(self) -> str:
@@ -162,47 +186,54 @@ def _matrix() -> dict:
 @cache
 def tasks() -> dict[str, Task]:
     """All tasks by name."""
-    found = {}
-    for name, row in _matrix()["tasks"].items():
-        sources = {modality: entry["source"] for modality, entry in row["modalities"].items()}
-        structures = tuple(
-            Structure(
-                **{key: entry[key] for key in ("name", "label", "colour", "outline")},
-                source_values={source: tuple(entry[source]) for source in sources.values()},
-            )
-            for entry in row["structures"]
+    return {name: _task(name, _with_likes("tasks", row)) for name, row in _matrix()["tasks"].items()}
+
+
+def _task(name: str, row: dict) -> Task:
+    structures = tuple(
+        Structure(
+            **{key: entry[key] for key in ("name", "label", "colour", "outline")},
+            source_values={source: tuple(entry[source]) for source in row["modalities"].values()},
         )
-        found[name] = Task(
-            name=name,
-            published_as=row["published_as"],
-            spatial_dims=row["spatial_dims"],
-            backbone=row["backbone"],
-            modalities=sources,
-            cases_per_draw={m: entry["cases_per_draw"] for m, entry in row["modalities"].items()},
-            draws=tuple(row["draws"]),
-            structures=structures,
-        )
-    return found
+        for entry in row["structures"]
+    )
+    like = _matrix()["tasks"][name].get("like", name)
+    return Task(name, like, **{**row, "draws": tuple(row["draws"]), "structures": structures})
+
+
+def _with_likes(section: str, row: dict) -> dict:
+    """The row, on top of the one that it is like."""
+    own = {key: value for key, value in row.items() if key != "like"}
+    return {**_matrix()[section][row["like"]], **own} if "like" in row else own
+
+
+@cache
+def archives() -> tuple[str, ...]:
+    """Names of all archives that a task's scans come from."""
+    return tuple(dict.fromkeys(source for task in tasks().values() for source in task.modalities.values()))
 
 
 @cache
 def variants() -> dict[str, Variant]:
     """All variants by name."""
-    return {name: Variant(name, **row) for name, row in _matrix()["variants"].items()}
+    return {name: Variant(name, **_with_likes("variants", row)) for name, row in _matrix()["variants"].items()}
 
 
 @cache
 def tables() -> dict[str, Table]:
     """All tables by name."""
-    return {
-        name: Table(name=name, **{**row, "methods": tuple(row["methods"])}) for name, row in _matrix()["tables"].items()
-    }
+    found = {}
+    for name, row in _matrix()["tables"].items():
+        draws = row.get("draws", tasks()[row["task"]].draws)
+        found[name] = Table(**{"name": name, **row, "methods": tuple(row["methods"]), "draws": tuple(draws)})
+    return found
 
 
 @cache
 def splits() -> dict[str, dict[str, dict[str, dict[str, list[str]]]]]:
     """Case ids by task, split, modality and part (train, validation, test)."""
-    return yaml.safe_load((ROOT / "config/splits.yaml").read_text("utf-8"))
+    written = yaml.safe_load((ROOT / "config/splits.yaml").read_text("utf-8"))
+    return {name: written[task.splits] for name, task in tasks().items()}
 
 
 def runs_of(variant: str, task: str, split: str, data: str, scale: str, seed: int) -> list[Run]:
@@ -217,7 +248,7 @@ def table_runs(table: str, data: str, scale: str, seeds: list[int]) -> list[Run]
     return [
         run
         for seed in seeds
-        for split in tasks()[row.task].draws
-        for method in row.methods
+        for split in row.draws
+        for method in row.trained
         for run in runs_of(method, row.task, split, data, scale, seed)
     ]

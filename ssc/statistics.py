@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 METRICS = {"dice": "dice", "asd": "asd_mm"}  # a table's name of a metric -> its column in scores.csv
+FEWEST_FOR_AN_INTERVAL = 6  # patients; below, the range of the patients is given
+RESAMPLES = 9_999
+SIGNIFICANT = 0.05
 
 
 def summarise(scores: pd.DataFrame, methods: Sequence[str], structures: Sequence[str]) -> pd.DataFrame:
@@ -88,3 +93,80 @@ def _average(table: pd.DataFrame, by: list[str], names: dict[str, str]) -> pd.Da
         asd_common=("asd_common", "mean"),
     )
     return averaged.reset_index().assign(**names)
+
+
+def add_intervals(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Columns ``low``, ``high`` and ``interval``: how far each mean may be off.
+
+    'bootstrap': 95 % percentile interval over resampled patients, all results of a patient together; that of
+    an overall mean resamples within each modality. 'range': of the patients' own values, where a modality
+    has fewer than 6.
+    """
+    found = []
+    for (grid, method), rows in scores.groupby(["grid", "method"], sort=False):
+        for metric, column in METRICS.items():
+            sums = {m: _by_patient(group, column) for m, group in rows.groupby("modality", sort=False)}
+            for modality, (totals, counts) in sums.items():
+                parts = {name: (totals[[name]], counts[[name]]) for name in totals} | {"mean": (totals, counts)}
+                for structure, part in parts.items():
+                    found.append((grid, method, metric, modality, structure, *_interval([part])))
+            found.append((grid, method, metric, "overall", "mean", *_interval(list(sums.values()))))
+    place = ["grid", "method", "metric", "modality", "structure"]
+    return table.merge(pd.DataFrame(found, columns=[*place, "low", "high", "interval"]), on=place, how="left")
+
+
+def _by_patient(rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Sum and number of results of every patient (rows) and structure (columns)."""
+    groups = rows.groupby(["case", "structure"], sort=False)[column]
+    return groups.sum().unstack(), groups.count().unstack()
+
+
+def _interval(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float, float, str]:
+    """Low, high and kind for the mean over ``parts`` (modalities) of the mean over their structures' means."""
+    arrays = [(totals.to_numpy(float), counts.to_numpy(float)) for totals, counts in parts]
+    if min(len(totals) for totals, _ in arrays) < FEWEST_FOR_AN_INTERVAL:
+        own = [_mean_of_means(totals[:, None], counts[:, None]) for totals, counts in arrays]  # of each patient
+        return float(np.mean([np.nanmin(v) for v in own])), float(np.mean([np.nanmax(v) for v in own])), "range"
+
+    def overall(*patients: np.ndarray, axis: int) -> np.ndarray:  # SciPy's axis: the last, of the patients
+        return np.mean([_mean_of_means(t[i], c[i]) for (t, c), i in zip(arrays, patients, strict=True)], axis=0)
+
+    patients = [np.arange(len(totals)) for totals, _ in arrays]
+    drawn = stats.bootstrap(patients, overall, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0)
+    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high), "bootstrap"
+
+
+def _mean_of_means(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean over structures of each one's mean over patients; both (…, patients, structures) -> (…)."""
+    totals, counts = np.nansum(totals, axis=-2), np.nansum(counts, axis=-2)
+    means = np.ma.masked_array(totals, mask=counts == 0) / np.maximum(counts, 1)
+    return np.ma.filled(means.mean(axis=-1), np.nan)
+
+
+def add_tests(table: pd.DataFrame, scores: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """A column ``p``: paired Wilcoxon of each method against ``reference``, Holm-corrected, on modality means.
+
+    A patient counts once, with the mean over structures and draws. A family is one metric and modality on
+    one grid; where even the smallest possible p would not reach 0.05, no p is given (NaN).
+    """
+    found = []
+    for (grid, modality), rows in scores.groupby(["grid", "modality"], sort=False):
+        for metric, column in METRICS.items():
+            patients = rows.groupby(["method", "case", "structure"])[column].mean()
+            patients = patients.groupby(["method", "case"]).mean().unstack("method")
+            others = [method for method in patients if method != reference]
+            if reference not in patients or len(others) * 2 ** (1 - len(patients)) > SIGNIFICANT:
+                continue
+            differences = {method: (patients[method] - patients[reference]).dropna() for method in others}
+            raw = [float(stats.wilcoxon(d).pvalue) if d.any() else 1.0 for d in differences.values()]
+            for method, p in zip(others, holm(raw), strict=True):
+                found.append((grid, method, metric, modality, "mean", p))
+    place = ["grid", "method", "metric", "modality", "structure"]
+    return table.merge(pd.DataFrame(found, columns=[*place, "p"]).astype({"p": float}), on=place, how="left")
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of a family of p-values (Holm, 1979)."""
+    order = np.argsort(values)
+    steps = np.maximum.accumulate(np.array(values)[order] * np.arange(len(values), 0, -1))
+    return np.minimum(1.0, steps[np.argsort(order)]).tolist()

@@ -26,36 +26,48 @@ from tqdm import tqdm
 from ssc import matrix
 from ssc.config import TRAINING_CODE, RunSettings, fingerprint
 from ssc.data.sampling import Sampler, load_case
+from ssc.data.verify import file_sha256
 from ssc.errors import RunError
 from ssc.inference import probabilities
 from ssc.losses import objective
 from ssc.metrics import dice
 from ssc.models.network import Network, initialise, parameter_count
+from ssc.models.pretrained import Report, load_imagenet
+from ssc.whole import whole
 
 VALIDATION_OVERLAP = 0.25
 LOGS_A_RUN = 20
 SAVE = "state.pt"
+UNSHOWN = ("step", "learning_rate", "cosine_")  # in the log's lines; history.csv has them
 
 
-def train(folder: Path, threads: int, device: torch.device) -> None:
+def train(folder: Path, imagenet: Path | None, threads: int, device: torch.device) -> None:
     """Train the run of ``folder`` from its ``settings.json``; writes history, run record and, last, weights.
 
-    Raises RunError where another process trains the same run, or where a loss is not finite.
+    ``imagenet``: the checkpoint, where the settings ask for one. Raises RunError where they do and there is
+    none, where another process trains the same run, and where a loss is not finite.
     """
     run = matrix.Run.from_key(str(folder))
     settings = RunSettings.model_validate_json((folder / "settings.json").read_text("utf-8"))
     if settings.code != fingerprint(*TRAINING_CODE):
         raise RunError(f"{run.key}: the code has changed since settings.json was written; run snakemake again")
+    if (settings.init == "imagenet") != (imagenet is not None):
+        raise RunError(
+            f"{run.key}: init is {settings.init}, but --imagenet is {imagenet}; set init=random or give a file"
+        )
     run.state_folder.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(run.state_folder / "lock", timeout=0):
-            _train(run, settings, folder, threads, device)
+            _train(run, settings, folder, imagenet, threads, device)
     except filelock.Timeout:
         raise RunError(f"{run.key}: another process is training this run; wait for it or stop it") from None
 
 
-def _train(run: matrix.Run, settings: RunSettings, folder: Path, threads: int, device: torch.device) -> None:
+def _train(
+    run: matrix.Run, settings: RunSettings, folder: Path, imagenet: Path | None, threads: int, device: torch.device
+) -> None:
     identity = {"settings": settings.model_dump_json(), "cases": _cases_digest(run), "device": device.type}
+    identity["imagenet"] = file_sha256(imagenet) if imagenet else ""
     saved = _read_save(run.state_folder / SAVE, identity)
     # Another number of threads changes sums in the last bits: a resumed run keeps its own.
     identity["threads"] = saved["identity"]["threads"] if saved else threads
@@ -65,13 +77,13 @@ def _train(run: matrix.Run, settings: RunSettings, folder: Path, threads: int, d
         # As use_deterministic_algorithms(True), but without its import of torch's compiler (2 s a run).
         torch.set_deterministic_debug_mode("error")
         torch.utils.deterministic.fill_uninitialized_memory = False  # finds bugs, costs a tenth of a step
-    training = Training(run, settings, device)
+    training = Training(run, settings, imagenet, device)
     if saved:
         training.restore(saved)
         print(f"{run.key}: goes on at step {training.step} of {settings.steps}", file=sys.stderr)
     gc.freeze()  # else every collection walks through all that torch and MONAI have loaded
     training.finish(identity)
-    _write_results(training, folder, identity["threads"])
+    _write_results(training, folder, identity)
     (run.state_folder / SAVE).unlink(missing_ok=True)
 
 
@@ -91,17 +103,18 @@ def _cases_digest(run: matrix.Run) -> str:
 class Training:
     """One run under way. What a save holds: network, optimiser, schedule, step, seconds, history."""
 
-    def __init__(self, run: matrix.Run, settings: RunSettings, device: torch.device):
+    def __init__(self, run: matrix.Run, settings: RunSettings, imagenet: Path | None, device: torch.device):
         self.run, self.settings, self.device = run, settings, device
         self.task, choice = matrix.tasks()[run.task], settings.optimiser
         arguments = (self.task.backbone, self.task.spatial_dims, self.task.classes, run.modalities)
-        self.network = initialise(Network(*arguments, settings.flags, settings.network), run.seed).to(device)
+        self.network = initialise(Network(*arguments, settings.flags, settings.network), run.seed)
+        self.imagenet = load_imagenet(self.network, imagenet) if imagenet else None
+        self.network.to(device)
         self.optimiser = _optimiser(self.network, choice)
         self.scheduler = _schedule(self.optimiser, choice, settings.steps)
         self.step, self.seconds, self.history, self.commit = 0, 0.0, [], commit()
-        self.sampler = Sampler(
-            self._load("train"), settings.sampling, settings.augmentation_strength, self.task.classes, run.seed
-        )
+        shape = self.task.classes, self.task.spatial_dims
+        self.sampler = Sampler(self._load("train"), settings.sampling, settings.augmentation_strength, *shape, run.seed)
         self.validation = self._load("validation")
 
     def _load(self, part: str) -> dict[str, list[tuple[Tensor, Tensor]]]:
@@ -114,12 +127,11 @@ class Training:
         return loaded
 
     def save(self, identity: dict[str, Any]) -> None:
-        """Write to a temporary name, then rename: a kill leaves the last good save."""
+        """Keep all that a resumed run needs; a kill meanwhile leaves the save before."""
         content = {"identity": identity, "step": self.step, "seconds": self.seconds, "history": self.history}
         content |= {name: getattr(self, name).state_dict() for name in ("network", "optimiser", "scheduler")}
-        path = self.run.state_folder / SAVE
-        torch.save(content, path.with_suffix(".part"))
-        path.with_suffix(".part").replace(path)
+        with whole(self.run.state_folder / SAVE) as path:
+            torch.save(content, path)
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on where a save was made."""
@@ -139,7 +151,7 @@ class Training:
             row = {}
             if self.step % log_every == 0 or self.step in validate_at:
                 row = {"step": self.step, "learning_rate": self.scheduler.get_last_lr()[0]}
-                row |= {name: float(value) for name, value in parts.items()}
+                row |= {name: float(value) for name, value in parts.items()} | self.embedding_cosines()
             if self.step in validate_at:
                 row |= self.validate()
             self.seconds += time.monotonic() - started
@@ -199,9 +211,18 @@ class Training:
                 row |= {f"dice_{m}_{structure.name}": sum(values) / len(values)} if values else {}
         return {**row, "dice": sum(row.values()) / len(row)}
 
+    def embedding_cosines(self) -> dict[str, float]:
+        """Cosine between the class embeddings of the first two modalities, class by class."""
+        weights = [entry.weight.detach() for entry in self.network.class_embeddings.values()]
+        if len(weights) < 2:
+            return {}
+        names = ["background", *(structure.name for structure in self.task.structures)]
+        cosines = torch.cosine_similarity(*weights[:2], dim=-1).tolist()
+        return {f"cosine_{name}": cosine for name, cosine in zip(names, cosines, strict=True)}
+
     def _log(self, row: dict[str, float]) -> None:
         left = self.seconds / self.step * (self.settings.steps - self.step)
-        shown = " ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("step", "learning_rate"))
+        shown = " ".join(f"{name} {value:.4g}" for name, value in row.items() if not name.startswith(UNSHOWN))
         times = f"{self.seconds:.0f} s, {left:.0f} s left"
         tqdm.write(f"step {self.step}/{self.settings.steps} {times}: {shown}", file=sys.stderr)
 
@@ -231,21 +252,17 @@ def _schedule(
     return torch.optim.lr_scheduler.SequentialLR(optimiser, [rising, falling], milestones=[warm_up])
 
 
-def _write_results(training: Training, folder: Path, threads: int) -> None:
+def _write_results(training: Training, folder: Path, identity: dict[str, Any]) -> None:
     """history.csv, run.json and, last, weights.safetensors; each appears whole or not at all."""
     columns = list(dict.fromkeys(name for row in training.history for name in row))
-    partial = folder / "history.csv.part"
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with whole(folder / "history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(training.history)
-    partial.replace(folder / "history.csv")
-    partial = folder / "run.json.part"
-    partial.write_text(json.dumps(_record(training, threads), indent=1) + "\n", "utf-8")
-    partial.replace(folder / "run.json")
-    partial = folder / "weights.safetensors.part"
-    save_file({name: value.contiguous().cpu() for name, value in training.network.state_dict().items()}, partial)
-    partial.replace(folder / "weights.safetensors")
+    with whole(folder / "run.json") as path:
+        path.write_text(json.dumps(_record(training, identity), indent=1) + "\n", "utf-8")
+    with whole(folder / "weights.safetensors") as path:
+        save_file({name: value.contiguous().cpu() for name, value in training.network.state_dict().items()}, path)
 
 
 def _write_tensorboard(row: dict[str, float], folder: Path) -> None:
@@ -259,8 +276,8 @@ def _write_tensorboard(row: dict[str, float], folder: Path) -> None:
             writer.add_scalar(name, value, row["step"])
 
 
-def _record(training: Training, threads: int) -> dict[str, Any]:
-    """Where the weights come from: commit, versions, hardware, cases, seconds."""
+def _record(training: Training, identity: dict[str, Any]) -> dict[str, Any]:
+    """Where the weights come from: commit, versions, hardware, start, cases, seconds."""
     run, device = training.run, training.device
     manifests = {
         m: json.loads((matrix.cases_folder(run.data, run.scale, run.task, m) / "manifest.json").read_text("utf-8"))
@@ -274,13 +291,23 @@ def _record(training: Training, threads: int) -> dict[str, Any]:
         "monai": monai.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})",
         "cores": os.cpu_count(),
-        "threads": threads,
+        "threads": identity["threads"],
         "seconds": round(training.seconds, 1),
         "steps": training.step,
         "parameters": parameter_count(training.network.parameters()),
+        "init": training.settings.init,
+        "imagenet": _imagenet_record(training.imagenet, identity["imagenet"]),
         "preprocessing": {m: manifest["settings"] for m, manifest in manifests.items()},
         "cases": {m: manifest["files"] for m, manifest in manifests.items()},
     }
+
+
+def _imagenet_record(report: Report | None, sha256: str) -> dict[str, Any] | None:
+    """What became of every tensor of the network, and of the checkpoint."""
+    if report is None:
+        return None
+    tensors = {row.parameter: f"{row.status} {row.source}".strip() for row in report.rows}
+    return {"sha256": sha256, "tensors": tensors, "unused": report.unused}
 
 
 def commit() -> str:

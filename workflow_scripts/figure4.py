@@ -1,9 +1,7 @@
-"""The abdominal half of Figure 4 as PDF and PNG."""
+"""Figure 4, or its half of one task, as PDF and PNG."""
 
 from ssc import matrix
-from ssc.results.figures import figure4
+from ssc.results.figures import figure4, save
 
-runs = [matrix.Run.from_key(key) for key in snakemake.params.spec["runs"]]
-figure = figure4(runs, matrix.tasks()["abdomen"], snakemake.params.raw)
-figure.savefig(snakemake.output.pdf, metadata={"CreationDate": None})
-figure.savefig(snakemake.output.png, dpi=150)
+runs = {task: [matrix.Run.from_key(key) for key in keys] for task, keys in snakemake.params.spec["runs"].items()}
+save(figure4(runs, snakemake.params.raw), snakemake.output)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +16,40 @@ import SimpleITK as sitk
 
 from ssc.data.scan import Scan
 from ssc.errors import DataError
+from ssc.whole import whole
 
 Spacing = tuple[float, float, float]
+BOX_MARGIN_MM = 10.0
 
 
-def to_case(scan: Scan, spacing_mm: Spacing, plane: int, clip: tuple[float, float], classes: int) -> Scan:
-    """The preprocessed scan: RAS+ axes, ``spacing_mm`` (D, H, W), ``plane``² slices, z-scored intensities.
+def to_case(
+    scan: Scan,
+    *,
+    orientation: str,
+    spacing_mm: Spacing,
+    plane: int,
+    box: str,
+    clip: tuple[float, float],
+    clip_unit: str,
+    z_score: str,
+    classes: int,
+) -> Scan:
+    """The preprocessed scan: ``orientation`` axes, ``spacing_mm`` (D, H, W), ``plane``² slices, z-scored.
 
-    ``clip``: CT in Hounsfield units, MRI in percentiles of the non-zero voxels.
+    ``box``: 'image' keeps all slices and cuts the plane around the scan's centre, 'paper' cuts both around
+    the label map (a scan without one: as 'image'). ``clip``: lower and upper bound as ``clip_unit`` says,
+    'value', 'percentile' or 'percentile_of_nonzero'. ``z_score`` and percentiles are taken over the scan and
+    its 'body', or over the 'box'.
     """
-    image = sitk.DICOMOrient(scan.image, "RAS")
+    image = sitk.DICOMOrient(scan.image, orientation)
     grid = _resampled_grid(image, spacing_mm)
-    image = _resample_image(image, grid)
-    image = _to_plane(_normalise(image, scan.modality, clip), plane)
-    label = None
+    image, label = _resample_image(image, grid), None
     if scan.label is not None:
-        label = _resample_label(sitk.DICOMOrient(scan.label, "RAS"), grid, classes)
-        label = _to_plane(label, plane)
-    return Scan(scan.case, scan.modality, image, label)
+        label = _resample_label(sitk.DICOMOrient(scan.label, orientation), grid, classes)
+    cut = _around_label(label, plane) if box == "paper" and label is not None else _around_centre(image, plane)
+    within = cut(image) if z_score == "box" else image
+    image = _pad_plane(cut(_normalise(image, within, clip, clip_unit, z_score, scan)), plane)
+    return Scan(scan.case, scan.modality, image, None if label is None else _pad_plane(cut(label), plane))
 
 
 def to_scan_grid(probabilities: np.ndarray, case: sitk.Image, scan: sitk.Image) -> np.ndarray:
@@ -95,27 +111,62 @@ def _resample_label(label: sitk.Image, grid: sitk.Image, classes: int) -> sitk.I
     return resampled
 
 
-def _normalise(image: sitk.Image, modality: str, clip: tuple[float, float]) -> sitk.Image:
-    """Clip, then z-score over the body: the voxels above the scan's mean (air would rule the statistics)."""
+Cut = Callable[[sitk.Image], sitk.Image]
+
+
+def _around_centre(image: sitk.Image, plane: int) -> Cut:
+    """All slices; at most ``plane``² voxels around the middle of the two in-plane axes."""
+    surplus = np.maximum(np.array(image.GetSize()[:2]) - plane, 0)
+    lower = surplus // 2
+    return lambda x: sitk.Crop(x, [*lower.tolist(), 0], [*(surplus - lower).tolist(), 0])
+
+
+def _around_label(label: sitk.Image, plane: int) -> Cut:
+    """The slices of the label map and ``BOX_MARGIN_MM`` beside; at most ``plane``² voxels around its middle."""
+    shape = sitk.LabelShapeStatisticsImageFilter()
+    shape.Execute(label > 0)
+    if not shape.HasLabel(1):
+        raise DataError("the label map is empty, so it gives no heart box; use heart_box=image")
+    start, size = np.array(shape.GetBoundingBox(1)).reshape(2, 3)
+    margin = round(BOX_MARGIN_MM / label.GetSpacing()[2])
+    total = np.array(label.GetSize())
+    lower = np.array([*(start + size // 2 - plane // 2)[:2], start[2] - margin])
+    upper = np.array([*(lower[:2] + plane), start[2] + size[2] + margin])
+    # A plane that reaches past the scan is moved inside it, where it fits.
+    shift = np.array([*np.clip(lower[:2], 0, np.maximum(total[:2] - plane, 0)) - lower[:2], 0])
+    lower, upper = np.maximum(lower + shift, 0), np.minimum(upper + shift, total)
+    return lambda x: sitk.Crop(x, lower.tolist(), (total - upper).tolist())
+
+
+def _normalise(
+    image: sitk.Image, within: sitk.Image, clip: tuple[float, float], clip_unit: str, z_score: str, scan: Scan
+) -> sitk.Image:
+    """Clip, then z-score, by the intensities ``within``.
+
+    Over the 'body', the voxels above the mean: air would rule an abdomen's statistics.
+    """
     array = sitk.GetArrayFromImage(image)
-    low, high = clip if modality == "ct" else np.percentile(array[array != 0] if array.any() else array, clip)
-    array = np.clip(array, low, high)
-    body = array[array > array.mean()]
-    if not body.size or body.std() == 0:
+    counted = sitk.GetArrayFromImage(within)
+    if clip_unit == "percentile_of_nonzero" and counted.any():
+        clip = np.percentile(counted[counted != 0], clip)
+    elif clip_unit.startswith("percentile"):
+        clip = np.percentile(counted, clip)
+    array, counted = np.clip(array, *clip), np.clip(counted, *clip)
+    if z_score == "body":
+        counted = counted[counted > counted.mean()]
+    if not counted.size or counted.std() == 0:
         raise DataError(
-            f"{modality} scan: no body left after clipping to {low:g} … {high:g}; is it in the right units?"
+            f"{scan.modality} scan {scan.case}: no contrast left after clipping to {clip[0]:g} … {clip[1]:g}; "
+            f"is it in the right units?"
         )
-    normalised = sitk.GetImageFromArray(((array - body.mean()) / body.std()).astype(np.float32))
+    normalised = sitk.GetImageFromArray(((array - counted.mean()) / counted.std()).astype(np.float32))
     normalised.CopyInformation(image)
     return normalised
 
 
-def _to_plane(image: sitk.Image, plane: int) -> sitk.Image:
-    """Crop or pad the two in-plane axes around their centre; padding is the image's minimum."""
-    size = np.array(image.GetSize()[:2])
-    lower = np.maximum(size - plane, 0) // 2
-    image = sitk.Crop(image, [*lower.tolist(), 0], [*(np.maximum(size - plane, 0) - lower).tolist(), 0])
-    missing = np.maximum(plane - size, 0)
+def _pad_plane(image: sitk.Image, plane: int) -> sitk.Image:
+    """Pad the two in-plane axes on both sides to ``plane`` with the image's minimum."""
+    missing = np.maximum(plane - np.array(image.GetSize()[:2]), 0)
     lower = missing // 2
     minimum = float(sitk.GetArrayViewFromImage(image).min())
     return sitk.ConstantPad(image, [*lower.tolist(), 0], [*(missing - lower).tolist(), 0], minimum)
@@ -134,9 +185,8 @@ def write_cases(scans: Iterable[Scan], folder: Path, **settings) -> None:
             path = folder / f"{case.case}_{kind}.nii.gz"
             sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
             files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    partial = folder / "manifest.json.part"
-    partial.write_text(json.dumps({"settings": settings, "files": files}, indent=1) + "\n", "utf-8")
-    partial.replace(folder / "manifest.json")
+    with whole(folder / "manifest.json") as path:
+        path.write_text(json.dumps({"settings": settings, "files": files}, indent=1) + "\n", "utf-8")
 
 
 def read_case(folder: Path, case: str) -> tuple[sitk.Image, sitk.Image]:

@@ -16,12 +16,14 @@ import torch
 from monai.data import set_track_meta
 from monai.transforms import (
     Compose,
+    Lambdad,
     RandAdjustContrastd,
     RandAffined,
     RandCropByLabelClassesd,
     RandGaussianNoised,
     RandScaleIntensityd,
     RandShiftIntensityd,
+    SqueezeDimd,
 )
 from monai.transforms.utils import map_classes_to_indices
 from torch import Tensor
@@ -29,6 +31,7 @@ from torch import Tensor
 from ssc.data.preprocess import read_case
 
 Size = tuple[int, ...]
+MOST_CENTRES = 1_000_000  # of crops, a class and case; 8 bytes each
 
 
 def load_case(folder: Path, case: str, crop: Size) -> tuple[Tensor, Tensor]:
@@ -44,15 +47,23 @@ def pad_to(x: Tensor, size: Size, value: float) -> Tensor:
     return torch.nn.functional.pad(x, widths, value=value) if any(missing) else x
 
 
-def augmentation(settings: dict[str, Any], strength: float, classes: int) -> Compose:
+def neighbouring_slices(image: Tensor, slices: int) -> Tensor:
+    """(1, D, H, W) -> (D, slices, H, W): each slice between its neighbours; the outer ones stand in for theirs."""
+    padded = torch.nn.functional.pad(image, (0, 0, 0, 0, slices // 2, slices // 2), mode="replicate")
+    return padded[0].unfold(0, slices, 1).permute(0, 3, 1, 2)
+
+
+def augmentation(settings: dict[str, Any], strength: float, classes: int, spatial_dims: int) -> Compose:
     """Crop around a class drawn by ``class_ratios``, then change geometry and intensities at random.
 
-    Rotation turns about the slice axis only, since MONAI turns voxels and these are not cubes; borders
-    repeat the edge, never a mirror image.
+    In 2D the crop's slices become the image's channels and the label is the middle one's. Rotation turns
+    about the slice axis only, since MONAI turns voxels and these are not cubes; borders repeat the edge,
+    never a mirror image.
     """
     p, crop = settings["probability"], settings["crop"]
     scaling, intensity = settings["scaling"] * strength, settings["intensity"] * strength
     rotation = float(np.deg2rad(settings["rotation_deg"] * strength))
+    to_plane = SqueezeDimd("image", dim=0), Lambdad("label", lambda label: label[:, crop[0] // 2])
     return Compose(
         [
             RandCropByLabelClassesd(
@@ -64,11 +75,12 @@ def augmentation(settings: dict[str, Any], strength: float, classes: int) -> Com
                 indices_key="indices",
                 warn=False,
             ),
+            *(to_plane if spatial_dims == 2 else ()),
             RandAffined(
                 ["image", "label"],
                 prob=p,
-                rotate_range=(rotation, 0, 0)[: 3 if len(crop) == 3 else 1],
-                scale_range=(scaling,) * len(crop),  # one number would scale the slice axis alone
+                rotate_range=(rotation, 0, 0) if spatial_dims == 3 else (rotation,),
+                scale_range=(scaling,) * spatial_dims,  # one number would scale the first axis alone
                 mode=["bilinear", "nearest"],
                 padding_mode="border",
             ),
@@ -89,21 +101,29 @@ class Sampler:
         settings: dict[str, Any],
         strength: float,
         classes: int,
+        spatial_dims: int,
         seed: int,
     ):
         set_track_meta(False)
         self.images, self.seed = settings["images"], seed
-        self.transform = augmentation(settings, strength, classes)
+        self.transform = augmentation(settings, strength, classes, spatial_dims)
         self.cases = {
             modality: [
-                {"image": image, "label": label, "indices": map_classes_to_indices(label, classes)}
+                {
+                    "image": image,
+                    "label": label,
+                    "indices": map_classes_to_indices(label, classes, max_samples_per_class=MOST_CENTRES),
+                }
                 for image, label in entries
             ]
             for modality, entries in cases.items()
         }
 
     def batch(self, step: int) -> dict[str, dict[str, Any]]:
-        """modality -> image (B, 1, *crop) float32, label (B, 1, *crop) uint8, and the places of its cases."""
+        """modality -> image (B, C, *S) float32, label (B, 1, *S) uint8, and the places of its cases.
+
+        C = 1 and S = crop in 3D; C = crop's slices and S = its plane in 2D.
+        """
         drawn = {}
         for modality, cases in self.cases.items():
             generator = np.random.default_rng([self.seed, step, zlib.crc32(modality.encode())])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -46,22 +46,24 @@ def manifest(
     }
 
 
-def doctor(folder: Path, source_name: str | None, values_of: Callable[[str], Values]) -> list[tuple[str, str]]:
-    """Every case with 'ok' or its fault. The source is guessed from the layout where it's None.
+def doctor(folder: Path, source_name: str | None, values_of: Callable[[str], Values]) -> list[tuple[str, str, str]]:
+    """Source, case and 'ok' or its fault, for every case; of all archives in the folder where no source is named.
 
     ``values_of`` gives the label values of a source. Raises MissingDataError for a folder without cases.
     """
-    name = source_name or _guess(folder)
-    archive, values = source(name), values_of(name)
+    names = [source_name] if source_name else _archives_in(folder)
+    return [(name, *row) for name in names for row in _check_cases(folder, name, values_of(name))]
+
+
+def _check_cases(folder: Path, source_name: str, values: Values) -> Iterator[tuple[str, str]]:
+    archive = source(source_name)
     seen: dict[str, str] = {}
-    found = []
     for case in archive.candidates(folder):
         try:
-            _check_new(archive.read(folder, case, values).image, case, seen, name)
-            found.append((case, "ok"))
+            _check_new(archive.read(folder, case, values).image, case, seen, source_name)
+            yield case, "ok"
         except DataError as error:
-            found.append((case, str(error)))
-    return found
+            yield case, str(error)
 
 
 def file_sha256(file: Path) -> str:
@@ -81,12 +83,12 @@ def _check_new(image: sitk.Image, case: str, seen: dict[str, str], source_name: 
         )
 
 
-def _guess(folder: Path) -> str:
+def _archives_in(folder: Path) -> list[str]:
     found = [name for name, archive in SOURCES.items() if (Path(folder) / archive.FOLDER).is_dir()]
-    if len(found) != 1:
+    if not found:
         layouts = "; or ".join(f"{archive.LAYOUT} ({name})" for name, archive in SOURCES.items())
         raise MissingDataError(
-            f"{folder}: {len(found)} archives found, expected one: {layouts}. See docs/data.md, "
+            f"{folder}: no archive found, expected {layouts}. See docs/data.md, "
             f"or use data=phantom, which needs no download."
         )
-    return found[0]
+    return found

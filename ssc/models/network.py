@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from ssc.models.eam import ExternalAttentionModules, Semantics
 from ssc.models.modulation import Modulation, stochastic_depth
 from ssc.models.nnformer import NNFormer
+from ssc.models.swin_unet import SwinUnet
 from ssc.models.windows import Scales
 
-BACKBONES = {"nnformer": NNFormer}
+BACKBONES = {"nnformer": NNFormer, "swin_unet": SwinUnet}
 
 
 @dataclass
@@ -177,17 +178,21 @@ def inference_state(state: dict[str, Tensor], modulation: bool) -> dict[str, Ten
     return {name: value for name, value in state.items() if not name.startswith(dropped)}
 
 
+def shared_name(name: str, modalities: Sequence[str]) -> str:
+    """The name that a part of a modality's own encoder has where the encoder is shared."""
+    return re.sub(rf"^encoder\.({'|'.join(modalities)})(?=\.|$)", "encoder", name)
+
+
 def initialise(network: Network, seed: int) -> Network:
     """Draw every module's parameters from a generator keyed by (seed, module name).
 
     So the parts that two variants share start bit-equal, whatever else they have. Both encoders of Joint V1
     are drawn under the name of the shared one. Parents come after their children and may overrule them.
     """
-    own_encoder = re.compile(rf"^encoder\.({'|'.join(network.modalities)})\.")
     for name, module in reversed(list(network.named_modules())):
         if hasattr(module, "reset_parameters"):
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(zlib.crc32(f"{seed} {own_encoder.sub('encoder.', name)}".encode()))
+                torch.manual_seed(zlib.crc32(f"{seed} {shared_name(name, network.modalities)}".encode()))
                 module.reset_parameters()
     return network
 

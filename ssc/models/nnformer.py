@@ -1,27 +1,20 @@
 """nnFormer (Zhou et al., 2021; the authors' Synapse network) in 3D, as an encoder, a decoder and heads.
 
 Two decisions differ from the authors' code: the relative position index is the right one, and windows are
-clamped per axis. Odd maps are allowed: the decoder crops to its skip. The backbone knows no method: it
-hands out its decoder maps and lets a caller scale the residual branches.
+clamped per axis. Odd maps are allowed: the decoder crops to its skip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssc.models.windows import Block, CrossBlock, Scales, Size, clamp_window
+from ssc.models.backbone import BLOCKS, STAGES, Backbone, Decoder, Stage, channels_first, stage_windows
+from ssc.models.windows import Block, CrossBlock, Scales, Size
 
 PATCH = (2, 4, 4)
-STAGES = 4
-BLOCKS = 2  # a stage
-
-
-def channels_first(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a convolution to a channels-last map (B, D, H, W, C)."""
-    return layer(x.movedim(-1, 1)).movedim(1, -1)
 
 
 class PatchEmbedding(nn.Module):
@@ -75,19 +68,6 @@ class Up(nn.Module):
         return x[:, :d, :h, :w]
 
 
-class EncoderStage(nn.Module):
-    """Two self-attention blocks, the second one shifted."""
-
-    def __init__(self, width: int, heads: int, window: Size):
-        super().__init__()
-        self.blocks = nn.ModuleList(Block(width, heads, window, shifted=bool(i % 2)) for i in range(BLOCKS))
-
-    def forward(self, x: Tensor, scales: Sequence[Scales | None]) -> Tensor:
-        for block, pair in zip(self.blocks, scales, strict=True):
-            x = block(x, pair)
-        return x
-
-
 class DecoderStage(nn.Module):
     """Up-sampling, a cross block on the skip, a shifted self-attention block."""
 
@@ -109,9 +89,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [width * 2**stage for stage in range(STAGES)]
         self.patch_embedding = PatchEmbedding(in_channels, width)
-        self.stages = nn.ModuleList(
-            EncoderStage(w, h, window) for w, h, window in zip(widths, heads, windows, strict=True)
-        )
+        self.stages = nn.ModuleList(Stage(w, h, window) for w, h, window in zip(widths, heads, windows, strict=True))
         self.norms = nn.ModuleList(nn.LayerNorm(w) for w in widths)
         self.downs = nn.ModuleList(Down(w) for w in widths[:-1])
 
@@ -124,21 +102,6 @@ class Encoder(nn.Module):
             if i < STAGES - 1:
                 x = self.downs[i](x)  # from the map before its norm, as upstream
         return skips
-
-
-class Decoder(nn.Module):
-    """Skips -> the three decoder maps, coarse to fine: 4C, 2C, C channels."""
-
-    def __init__(self, width: int, heads: Sequence[int], windows: Sequence[Size]):
-        super().__init__()
-        self.stages = nn.ModuleList(DecoderStage(width * 2**stage, heads[stage], windows[stage]) for stage in (2, 1, 0))
-
-    def forward(self, skips: Sequence[Tensor], scales: Sequence[Scales | None]) -> list[Tensor]:
-        x, maps = skips[-1], []
-        for i, stage in enumerate(self.stages):
-            x = stage(x, skips[-2 - i], scales[BLOCKS * i : BLOCKS * (i + 1)])
-            maps.append(x)
-        return maps
 
 
 class Heads(nn.Module):
@@ -159,7 +122,7 @@ class Heads(nn.Module):
         return logits
 
 
-class NNFormer(nn.Module):
+class NNFormer(Backbone):
     """The whole backbone. ``crop`` is the size that windows and bias tables are made for.
 
     Raises ValueError where a width is no multiple of its heads.
@@ -169,31 +132,13 @@ class NNFormer(nn.Module):
 
     def __init__(self, crop: Size, width: int, heads: Sequence[int], windows: Sequence[int], classes: int):
         super().__init__()
-        sizes = [tuple(-(-s // p) for s, p in zip(crop, PATCH, strict=True))]
-        for _ in range(STAGES - 1):
-            sizes.append(tuple(-(-s // 2) for s in sizes[-1]))
-        clamped = [clamp_window(window, size) for window, size in zip(windows, sizes, strict=True)]
+        clamped = stage_windows(windows, tuple(-(-s // p) for s, p in zip(crop, PATCH, strict=True)))
         # The decoder's windows mirror the encoder's, whose third stage has the largest.
         self.encoder = Encoder(self.in_channels, width, heads, clamped)
-        self.decoder = Decoder(width, heads, clamped)
+        self.decoder = Decoder(DecoderStage(width * 2**i, heads[i], clamped[i]) for i in (2, 1, 0))
         self.heads = Heads(width, classes)
-
-    @staticmethod
-    def branch_widths(width: int) -> list[int]:
-        """Channels of every block's residual branches: the encoder's blocks in order, then the decoder's."""
-        return [width * 2**stage for stage in (0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 1, 1, 0, 0)]
 
     @staticmethod
     def branch_rates(largest: float) -> list[float]:
         """Stochastic depth of every block: rising to ``largest`` in the encoder and again in the decoder."""
         return [largest * i / 7 for i in range(8)] + [largest * i / 5 for i in range(6)]
-
-    @staticmethod
-    def map_widths(width: int) -> list[int]:
-        """Channels of the decoder maps, coarse to fine."""
-        return [4 * width, 2 * width, width]
-
-    def forward(self, image: Tensor, scales: Sequence[Scales | None] = (None,) * 14) -> list[Tensor]:
-        """image (B, 1, D, H, W) -> logits (B, Z, D, H, W), then half and quarter size."""
-        maps = self.decoder(self.encoder(image, scales[:8]), scales[8:])
-        return self.heads(maps, image.shape[2:])

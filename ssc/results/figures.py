@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 from matplotlib.colors import ListedColormap
+from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
 from ssc import matrix
@@ -22,6 +24,8 @@ from ssc.data.sources import source
 from ssc.results.tables import read_scores
 
 REFERENCE = "ours"  # the method whose median case is shown
+# Orientation of a case -> axes on the page: the patient's right on the left, the front or the head on top.
+PAGE = {"RAS": "LPS", "RSA": "LIP"}
 
 
 @dataclass(frozen=True)
@@ -43,37 +47,49 @@ def median_case(scores: pd.DataFrame, modality: str) -> Shown:
 
 
 def best_slice(label: np.ndarray) -> int:
-    """The axial slice (D, H, W) with the most structures, and among those with the most labelled voxels."""
+    """The slice of a label map (D, H, W) with the most structures, and among those with the most labelled voxels."""
     structures = np.stack([(label == value).any(axis=(1, 2)) for value in np.unique(label[label > 0])]).sum(axis=0)
     return int(np.lexsort(((label > 0).sum(axis=(1, 2)), structures))[-1])
 
 
-def figure4(runs: Sequence[matrix.Run], task: matrix.Task, raw: dict[str, str]) -> plt.Figure:
-    """Overlays of one case a modality: scan, ground truth, and the label map of every method."""
-    scores = read_scores(runs)
+def figure4(runs: dict[str, Sequence[matrix.Run]], raw: dict[str, str]) -> plt.Figure:
+    """Overlays of one case a task and modality: scan, ground truth, and the label map of every method.
+
+    ``runs``: task -> its runs; ``raw``: archive -> folder of raw scans.
+    """
+    rows = [(matrix.tasks()[name], modality) for name in runs for modality in matrix.tasks()[name].modalities]
+    columns = (max(len({run.variant for run in of_task}) for of_task in runs.values()) + 3) // 2
+    figure = plt.figure(figsize=(2.3 * columns, 5.2 * len(rows) + 0.5), layout="constrained", facecolor="white")
+    parts = np.atleast_1d(figure.subfigures(len(rows), 1))
+    for part, (task, modality) in zip(parts, rows, strict=True):
+        _draw_case(part, runs[task.name], task, modality, raw, columns)
+    first = next(iter(runs.values()))[0]
+    figure.supxlabel(f"{first.data} data, {first.scale} scale, seed {first.seed}", fontsize=11)
+    return figure
+
+
+def _draw_case(
+    part: SubFigure, runs: Sequence[matrix.Run], task: matrix.Task, modality: str, raw: dict[str, str], columns: int
+) -> None:
+    """Two rows of panels: the case of one modality by every method, and the legend of the task."""
+    shown = median_case(read_scores(runs), modality)
+    part.suptitle(
+        f"{modality.upper()}, case {shown.case} of {shown.split}: median Dice of Ours ({shown.dice:.1f} %)",
+        fontweight="bold",
+    )
+    archive = task.modalities[modality]
+    scan = source(archive).read(Path(raw[archive]), shown.case, task.source_values(archive))
     methods = list(dict.fromkeys(run.variant for run in runs))
     titles = ["Scan", "Ground truth", *(matrix.variants()[method].label for method in methods)]
-    columns = (len(titles) + 1) // 2
-    figure = plt.figure(figsize=(2.3 * columns, 10.8), layout="constrained", facecolor="white")
-    for part, modality in zip(figure.subfigures(len(task.modalities), 1), task.modalities, strict=True):
-        shown = median_case(scores, modality)
-        part.suptitle(
-            f"{modality.upper()}, case {shown.case} of {shown.split}: median Dice of Ours ({shown.dice:.1f} %)",
-            fontweight="bold",
-        )
-        archive = task.modalities[modality]
-        scan = source(archive).read(Path(raw[modality]), shown.case, task.source_values(archive))
-        maps = [None, scan.label, *(_prediction(runs, method, shown) for method in methods)]
-        axes = part.subplots(2, columns).ravel()
-        for axis in axes:
-            axis.axis("off")
-        for axis, title, label in zip(axes, titles, maps, strict=False):
-            _panel(axis, scan, label, task)
-            axis.set_title(title, fontsize=11)
+    maps = [None, scan.label, *(_prediction(runs, method, shown) for method in methods)]
+    axes = part.subplots(2, columns).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, title, label in zip(axes, titles, maps, strict=False):
+        _panel(axis, scan, label, task)
+        axis.set_title(title, fontsize=11)
     legend = [Line2D([], [], color=s.colour, linewidth=7, label=s.label) for s in task.structures]
-    note = f"{runs[0].data} data, {runs[0].scale} scale, seed {runs[0].seed}"
-    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=12, title=note)
-    return figure
+    part.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=11)
 
 
 def _prediction(runs: Sequence[matrix.Run], method: str, shown: Shown) -> sitk.Image:
@@ -84,18 +100,19 @@ def _prediction(runs: Sequence[matrix.Run], method: str, shown: Shown) -> sitk.I
 
 
 def _panel(axis: plt.Axes, scan: Scan, label: sitk.Image | None, task: matrix.Task) -> None:
-    """One axial slice as a radiologist sees it: the patient's right on the left, the front on top."""
-    image = sitk.DICOMOrient(scan.image, "LPS")
-    truth = sitk.GetArrayFromImage(sitk.DICOMOrient(scan.label, "LPS"))
+    """One slice as a radiologist sees it."""
+    image = sitk.DICOMOrient(scan.image, PAGE[task.orientation])
+    truth = sitk.GetArrayFromImage(sitk.DICOMOrient(scan.label, PAGE[task.orientation]))
     z = best_slice(truth)
     picture = sitk.GetArrayFromImage(image)
-    low, high = (-125, 275) if scan.modality == "ct" else np.percentile(picture[picture > 0], (0.5, 99.5))
+    abdomen_ct = scan.modality == "ct" and task.splits == "abdomen"
+    low, high = (-125, 275) if abdomen_ct else np.percentile(picture[picture > picture.min()], (0.5, 99.5))
     width, height = (n * s for n, s in zip(image.GetSize()[:2], image.GetSpacing()[:2], strict=True))
     options = {"extent": (0, width, height, 0), "interpolation": "nearest"}
     axis.imshow(picture[z], cmap="gray", vmin=low, vmax=high, **options | {"interpolation": "bilinear"})
     if label is None:
         return
-    values = sitk.GetArrayFromImage(sitk.DICOMOrient(label, "LPS"))[z]
+    values = sitk.GetArrayFromImage(sitk.DICOMOrient(label, PAGE[task.orientation]))[z]
     colours = ListedColormap([s.colour for s in task.structures])
     axis.imshow(np.ma.masked_equal(values, 0), cmap=colours, vmin=0.5, vmax=task.classes - 0.5, alpha=0.45, **options)
     centres = [
@@ -105,3 +122,66 @@ def _panel(axis: plt.Axes, scan: Scan, label: sitk.Image | None, task: matrix.Ta
     for value, structure in enumerate(task.structures, start=1):
         if (values == value).any():
             axis.contour(*centres, values == value, levels=[0.5], colors=structure.outline, linewidths=1.4)
+
+
+def save(figure: plt.Figure, output: Any) -> None:
+    """As ``output.pdf`` and ``output.png``; the same figure gives the same bytes."""
+    figure.savefig(output.pdf, metadata={"CreationDate": None})
+    figure.savefig(output.png, dpi=150)
+
+
+def figure5(table: pd.DataFrame, temperatures: dict[str, float], scores: pd.DataFrame, note: str) -> plt.Figure:
+    """Overall mean Dice over the temperature τ of Eq. 11, with Joint V3 as the reference.
+
+    ``table``: tidy rows of the tau table; ``temperatures``: method -> τ; ``scores``: its runs' scores, whose
+    draws are shown as dots.
+    """
+    chosen = "metric == 'dice' and modality == 'overall' and grid == 'native'"
+    overall = table.query(chosen).set_index("method")
+    draws = scores[scores["grid"] == "native"].groupby(["method", "split", "modality", "structure"])["dice"].mean()
+    draws = draws.groupby(["method", "split", "modality"]).mean().groupby(["method", "split"]).mean()
+    figure, axis = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
+    methods = sorted(temperatures, key=temperatures.get)
+    x = [temperatures[method] for method in methods]
+    means, low, high = (overall.loc[methods, name].to_numpy() for name in ("mean", "low", "high"))
+    axis.errorbar(x, means, yerr=[means - low, high - means], fmt="o-", color="#0072b2", capsize=3, label="V3 + icr")
+    for method in methods:
+        dots = draws[method].to_numpy()
+        axis.plot([temperatures[method]] * len(dots), dots, ".", color="0.6", markersize=4, zorder=0)
+    reference = overall.loc["joint_v3"]
+    axis.axhline(reference["mean"], color="#d55e00", linestyle="--", label="Joint V3")
+    axis.axhspan(reference["low"], reference["high"], color="#d55e00", alpha=0.12, linewidth=0)
+    axis.set(xlabel="temperature τ", ylabel="overall mean Dice (%)", xticks=x)
+    described = "bars and band: 95 % over patients; dots: single draws\nThe paper: rises from 1 to 4, falls after."
+    axis.set_title(described, fontsize=9)
+    axis.legend(frameon=False)
+    figure.supxlabel(note, fontsize=8)
+    return figure
+
+
+def training_curves(runs: Sequence[matrix.Run], note: str) -> plt.Figure:
+    """Segmentation and auxiliary loss of every variant over the steps, modality by modality."""
+    modalities = list(matrix.tasks()[runs[0].task].modalities)
+    parts = ("seg", "aux")
+    figure, axes = plt.subplots(2, len(modalities), figsize=(9, 6), sharex=True, sharey="row", layout="constrained")
+    methods = list(dict.fromkeys(run.variant for run in runs))
+    colours = dict(zip(methods, plt.get_cmap("tab10").colors, strict=False))
+    for run in runs:
+        history = pd.read_csv(run.folder / "history.csv")
+        for row, part in enumerate(parts):
+            for column, modality in enumerate(modalities):
+                if f"{part}_{modality}" in history:
+                    label = matrix.variants()[run.variant].label
+                    axes[row, column].plot(
+                        history["step"], history[f"{part}_{modality}"], color=colours[run.variant], label=label
+                    )
+    for column, modality in enumerate(modalities):
+        axes[0, column].set_title(modality.upper())
+        axes[1, column].set_xlabel("step")
+    axes[0, 0].set_ylabel("segmentation loss")
+    axes[1, 0].set_ylabel("auxiliary loss, Eq. 9")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=4, frameon=False)
+    figure.suptitle(f"{runs[0].split}, {note}")
+    return figure

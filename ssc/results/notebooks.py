@@ -16,7 +16,8 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ssc import matrix
-from ssc.results.tables import WARNINGS
+from ssc.results.tables import warning
+from ssc.whole import whole
 
 CURVES = ("joint_v2", "joint_v3", "ours")  # variants whose training is drawn
 
@@ -114,7 +115,7 @@ def abdomen(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
     first = runs[0]
     drawn = [run for run in runs if run.split == first.split and run.seed == first.seed and run.variant in CURVES]
     text = Template(ABDOMEN).substitute(
-        warning=WARNINGS[first.data],
+        warning=warning(first.data, matrix.tasks()[first.task]),
         data=first.data,
         scale=first.scale,
         split=first.split,
@@ -129,9 +130,8 @@ def execute(notebook: nbformat.NotebookNode, path: Path) -> None:
     """Run every cell in a fresh kernel beside ``path`` and write the notebook there."""
     resources = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=600, record_timing=False, resources=resources).execute()
-    partial = path.with_suffix(".part")
-    nbformat.write(notebook, partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        nbformat.write(notebook, partial)
 
 
 def _notebook(text: str) -> nbformat.NotebookNode:

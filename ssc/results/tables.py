@@ -10,16 +10,24 @@ from pathlib import Path
 import pandas as pd
 
 from ssc import matrix
-from ssc.statistics import add_differences, summarise
+from ssc.errors import RunError
+from ssc.statistics import SIGNIFICANT, add_differences, add_intervals, add_tests, summarise
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 ARROWS = {"dice": "Dice (%) ↑", "asd": "Average symmetric surface distance (mm) ↓"}
 DIGITS = {"dice": 1, "asd": 2}
 GRIDS = {"native": "each scan's own grid", "preprocessed": "the preprocessed grid (the paper's practice)"}
-WARNINGS = {
-    "phantom": "PHANTOM DATA: synthetic scans. These figures test the software and say nothing about patients.",
-    "real": "Real scans: BTCV CT and CHAOS T2-SPIR MRI. Not for clinical use.",
+BOXES = {
+    "image": "Test cases are cut out around the scan's centre; the label map takes no part.",
+    "paper": "Test cases are cut out around their label maps, as the paper's predecessors did.",
 }
+
+
+def warning(data: str, task: matrix.Task) -> str:
+    """The line that stands above everything that shows results."""
+    if data == "phantom":
+        return "PHANTOM DATA: synthetic scans. These figures test the software and say nothing about patients."
+    return f"Real scans: {' and '.join(task.modalities.values())}. Not for clinical use."
 
 
 def read_scores(runs: Sequence[matrix.Run]) -> pd.DataFrame:
@@ -34,30 +42,59 @@ def read_scores(runs: Sequence[matrix.Run]) -> pd.DataFrame:
 
 
 def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
-    """The table as rows of one figure each, with the paper's figures beside ours."""
+    """The table as rows of one figure each, with the paper's figures beside ours.
+
+    Literature has rows with the paper's figures alone. Raises RunError where the runs differ in what a table's
+    runs must share.
+    """
     structures = [structure.name for structure in matrix.tasks()[table.task].structures]
-    rows = add_differences(summarise(read_scores(runs), table.methods, structures), table.reference)
+    scores = read_scores(runs)
+    rows = add_differences(summarise(scores, table.trained, structures), table.reference)
+    rows = add_tests(add_intervals(rows, scores), scores, table.reference)
     published = pd.read_csv(PUBLISHED, dtype={"table": str}).query("table == @table.published")
     place = ["method", "modality", "structure", "metric"]
     figures = {name: f"published_{name}" for name in ("mean", "std", "difference")}
-    rows = rows.merge(published[[*place, *figures]].rename(columns=figures), on=place, how="left")
-    commits = sorted({json.loads((run.folder / "run.json").read_text("utf-8"))["commit"] for run in runs})
+    published = published[[*place, *figures]].rename(columns=figures)
+    literature = _literature(rows, published[published["method"].isin(set(table.methods) - set(table.trained))])
+    rows = pd.concat([rows.merge(published, on=place, how="left"), literature], ignore_index=True)
     rows = rows.assign(
         data=runs[0].data,
         scale=runs[0].scale,
         seed=" ".join(sorted({str(run.seed) for run in runs})),
-        init="random",
-        commit=" ".join(commits),
+        **_provenance(runs),
     )
-    columns = [*place, "mean", "std", "n", "patients", "difference", *figures.values()]
-    counts = ["missed", "absent", "false_positive", "asd_common"]
-    rows = rows[[*columns, *counts, "grid", "data", "scale", "seed", "init", "commit"]]
-    return rows.round(dict.fromkeys(["mean", "std", "difference", "asd_common"], 4))
+    columns = [*place, "mean", "low", "high", "interval", "std", "n", "patients", "difference", "p", *figures.values()]
+    counts = ["missed", "absent", "false_positive"]
+    rows = rows[[*columns, *counts, "asd_common", "grid", "data", "scale", "seed", "init", "box", "commit"]]
+    rows = rows.astype(dict.fromkeys(["n", "patients", *counts], "Int64"))
+    return rows.round(dict.fromkeys(["mean", "low", "high", "std", "difference", "p", "asd_common"], 4))
+
+
+def _literature(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """The printed figures of methods that we do not train, on every grid of our rows."""
+    places = rows[["grid", "metric", "modality", "structure"]].drop_duplicates()
+    methods = published[["method"]].drop_duplicates()
+    return places.merge(methods, how="cross").merge(published, how="left")
+
+
+def _provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
+    """Commits of the runs; initialisation and heart box, which all of them must share."""
+    records = [json.loads((run.folder / "run.json").read_text("utf-8")) for run in runs]
+    shared = {
+        "init": {record["init"] for record in records},
+        "box": {arguments["box"] for record in records for arguments in record["preprocessing"].values()},
+    }
+    for name, values in shared.items():
+        if len(values) > 1:
+            raise RunError(f"the runs of a table must share {name}, found {' and '.join(sorted(values))}: run again")
+    return {name: values.pop() for name, values in shared.items()} | {
+        "commit": " ".join(sorted({record["commit"] for record in records}))
+    }
 
 
 def markdown(table: matrix.Table, rows: pd.DataFrame) -> str:
     """The table as Markdown: ours, and the paper's figure in brackets."""
-    parts = [f"# {_title(table)}", f"**{_warning(rows)}**", _caption(table, rows)]
+    parts = [f"# {_title(table)}", f"**{_warning(table, rows)}**", _caption(table, rows)]
     for grid, metric, header, body in _blocks(table, rows, _markdown_cell):
         parts.append(f"## {ARROWS[metric]}, on {GRIDS[grid]}")
         named = ["Method", *(f"{modality} {structure}" for modality, structure in header)]
@@ -74,37 +111,63 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> str:
         parts.append(_html_row(["Method", *(structure for _, structure in header)], "th"))
         parts += [_html_row(line, "td") for line in body]
         parts.append("</table>")
-        return _PAGE.format(
-            title=html.escape(_title(table)),
-            warning=html.escape(_warning(rows)),
-            caption=html.escape(_caption(table, rows)),
-            body="\n".join(parts),
-        )
+    return _PAGE.format(
+        title=html.escape(_title(table)),
+        warning=html.escape(_warning(table, rows)),
+        caption=html.escape(_caption(table, rows)),
+        body="\n".join(parts),
+    )
 
 
 def _title(table: matrix.Table) -> str:
-    return f"Table {table.published}: {table.title}"
+    return f"Table {table.published}: {table.title}" if table.published else f"{table.title} (not in the paper)"
 
 
-def _warning(rows: pd.DataFrame) -> str:
-    return f"{WARNINGS[rows['data'].iloc[0]]} Scale: {rows['scale'].iloc[0]}."
+def _warning(table: matrix.Table, rows: pd.DataFrame) -> str:
+    return f"{warning(rows['data'].iloc[0], matrix.tasks()[table.task])} Scale: {rows['scale'].iloc[0]}."
 
 
 def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
-    task = matrix.tasks()[table.task]
     single = rows[(rows["structure"] != "mean") & (rows["grid"] == "native")]
     counts = ", ".join(
         f"{group['n'].max()} {modality.upper()} results of {group['patients'].max()} patients"
         for modality, group in single.groupby("modality", sort=False)
     )
+    several = f"{len(table.draws)} draws pooled, which overlap" if len(table.draws) > 1 else "one split"
     return (
-        f"Mean ± standard deviation over the test results of {len(task.draws)} draws pooled ({counts}); "
-        f"draws overlap. In brackets after a mean: the difference to {matrix.variants()[table.reference].label}. "
-        f"Second figure of a cell: the paper's. A dagger and a number: so many results in which the structure "
-        f"was missed; they count as Dice 0 and have no surface distance (a mean is over the structures that have one), "
-        f"so compare asd_common in the CSV. "
+        f"Mean ± standard deviation over the test results of {several} ({counts}). "
+        f"After a mean: its {_interval_name(rows)}, and in round brackets the difference to "
+        f"{_label(table, table.reference)}. {_tests(table, rows)} Second figure of a cell: the paper's. "
+        "A dagger and a number: so many results in which the structure was missed; they count as Dice 0 and have "
+        "no surface distance (a mean is over the structures that have one), so compare asd_common in the CSV. "
+        f"{BOXES[rows['box'].iloc[0]]} "
         f"Seeds {rows['seed'].iloc[0]}, initialisation {rows['init'].iloc[0]}, commit {rows['commit'].iloc[0]}."
     )
+
+
+def _interval_name(rows: pd.DataFrame) -> str:
+    if set(rows["interval"].dropna()) == {"range"}:
+        return "range over patients (too few for an interval)"
+    return "95 % bootstrap interval over patients"
+
+
+def _tests(table: matrix.Table, rows: pd.DataFrame) -> str:
+    """What the p-values are, or why there are none."""
+    if rows["p"].notna().any():
+        return (
+            "p: paired Wilcoxon over patients, Holm-corrected within a metric and modality; where none is given, "
+            "there are too few patients for any to be small."
+        )
+    return (
+        f"No p-values: with so few patients even the smallest possible one, corrected for {len(table.trained) - 1} "
+        f"comparisons, exceeds {SIGNIFICANT}."
+    )
+
+
+def _label(table: matrix.Table, method: str) -> str:
+    """A method's name as the paper's table prints it, else as the matrix has it."""
+    printed = pd.read_csv(PUBLISHED, dtype={"table": str}).query("table == @table.published and method == @method")
+    return printed["label"].iloc[0] if len(printed) else matrix.variants()[method].label
 
 
 Cell = Callable[[pd.Series], str]
@@ -119,30 +182,61 @@ def _blocks(table: matrix.Table, rows: pd.DataFrame, cell: Cell):
     labels = {structure.name: structure.label for structure in task.structures} | {"mean": "Mean"}
     names = {modality: modality.upper() for modality in task.modalities} | {"overall": "Overall"}
     for (grid, metric), block in rows.groupby(["grid", "metric"], sort=False):
-        lines = [block[block["method"] == method] for method in table.methods]
-        places = zip(lines[0]["modality"], lines[0]["structure"], strict=True)
-        header = [(names[modality], labels[structure]) for modality, structure in places]
-        body = [
-            [matrix.variants()[method].label, *(cell(row) for _, row in line.iterrows())]
-            for method, line in zip(table.methods, lines, strict=True)
-        ]
+        lines = {method: block[block["method"] == method] for method in table.methods}
+        first = lines[table.trained[0]]
+        header = [(names[m], labels[s]) for m, s in zip(first["modality"], first["structure"], strict=True)]
+        body = [[_label(table, method), *(cell(row) for _, row in line.iterrows())] for method, line in lines.items()]
         yield grid, metric, header, body
 
 
 def _figure(row: pd.Series, prefix: str = "") -> str:
-    """mean±std, or mean (+difference) in a mean's column; '–' where there is none."""
-    mean, std, difference = (row[f"{prefix}{name}"] for name in ("mean", "std", "difference"))
+    """mean±std of a structure; mean [interval] (difference) of a mean; '–' where there is none."""
     digits = DIGITS[row["metric"]]
+    mean, std, difference = (row[f"{prefix}{name}"] for name in ("mean", "std", "difference"))
     if pd.isna(mean):
         return "–"
     text = f"{mean:.{digits}f}"
     if not pd.isna(std):
         return f"{text}±{std:.{digits}f}"
-    return text if pd.isna(difference) else f"{text} ({difference:+.{digits}f})"
+    if not prefix and pd.notna(row["low"]):
+        text += f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+    if pd.notna(difference):
+        p = f", p={row['p']:.2g}" if not prefix and pd.notna(row["p"]) else ""
+        text += f" ({difference:+.{digits}f}{p})"
+    return text
 
 
 def _missed(row: pd.Series) -> str:
-    return f"†{row['missed']}" if row["missed"] else ""
+    return f"†{row['missed']}" if pd.notna(row["missed"]) and row["missed"] else ""
+
+
+def latex(table: matrix.Table, rows: pd.DataFrame) -> str:
+    """The table as LaTeX (booktabs, multirow not needed), one tabular a grid and metric."""
+    parts = ["% needs \\usepackage{booktabs}; wide: set it in a landscape page or with \\resizebox"]
+    for grid, metric, header, body in _blocks(table, rows, _latex_cell):
+        columns = pd.MultiIndex.from_tuples([("", "Method"), *header])
+        frame = pd.DataFrame(body, columns=columns).map(_latex_text)
+        caption = _latex_text(f"{_title(table)}. {ARROWS[metric]}, on {GRIDS[grid]}. {_warning(table, rows)}")
+        styler = frame.style.hide(axis="index")
+        parts.append(
+            styler.to_latex(hrules=True, multicol_align="c", column_format="l" + "c" * len(header), caption=caption)
+        )
+    return "\n".join([*parts, f"% {_caption(table, rows)}", ""])
+
+
+LATEX = {
+    "%": r"\%", "±": r"$\pm$", "†": r"$^\dagger$", "–": "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "τ": r"$\tau$",
+}  # fmt: skip
+
+
+def _latex_text(text: str) -> str:
+    for character, command in LATEX.items():
+        text = text.replace(character, command)
+    return text
+
+
+def _latex_cell(row: pd.Series) -> str:
+    return f"{_figure(row)}{_missed(row)}"
 
 
 def _markdown_cell(row: pd.Series) -> str:

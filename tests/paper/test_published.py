@@ -36,9 +36,10 @@ def test_means_follow_from_structures_but_for_the_known_contradictions(published
     assert found == CONTRADICTIONS
 
 
-def test_every_method_and_structure_of_a_table_is_published(published):
-    for table in matrix.tables().values():
+def test_a_table_has_the_methods_and_structures_of_the_printed_one(published):
+    """A method that is no variant is literature, so a misspelt name would pass for one."""
+    for table in (table for table in matrix.tables().values() if table.published):
         task, rows = matrix.tasks()[table.task], published[published["table"] == table.published]
-        assert set(table.methods) <= set(rows["method"])
+        assert set(table.methods) == set(rows["method"])
         assert {s.name for s in task.structures} <= set(rows["structure"])
         assert set(rows["task"]) == {task.published_as}

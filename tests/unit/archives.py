@@ -1,4 +1,4 @@
-"""Tiny archives of the two layouts, 12 × 10 × 6 voxels a case, for tests."""
+"""Tiny archives in every layout, 12 × 10 × 6 voxels a case, for tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ GAP_MM = 6.0
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2, 0, -20], [0, 0, 5, 30], [0, 0, 0, 1]])
 BTCV_VALUES = [(6, 6), (1, 1), (2, 2), (3, 3)]
 CHAOS_VALUES = [(56, 70), (241, 255), (111, 135), (176, 200)]
-VALUES = {"btcv": BTCV_VALUES, "chaos": CHAOS_VALUES}
+MMWHS_VALUES = [(205, 205), (420, 421), (500, 500), (820, 820)]
+VALUES = {"btcv": BTCV_VALUES, "chaos": CHAOS_VALUES, "mmwhs_ct": MMWHS_VALUES, "mmwhs_mri": MMWHS_VALUES}
 
 
 def image_array(seed: int) -> np.ndarray:
@@ -25,7 +26,7 @@ def image_array(seed: int) -> np.ndarray:
 
 def label_array(values: tuple[int, ...]) -> np.ndarray:
     """Label map (x, y, z): a bar for each value, in every slice but the first."""
-    label = np.zeros(SIZE, np.uint8)
+    label = np.zeros(SIZE, np.int16)
     for row, value in enumerate(values, start=1):
         label[2:6, row, 1:] = value
     return label
@@ -43,6 +44,14 @@ def btcv_case(folder: Path, case: str) -> tuple[Path, Path]:
     training = folder / "RawData/Training"
     image = write_nifti(training / f"img/img{case}.nii.gz", image_array(int(case)))
     label = write_nifti(training / f"label/label{case}.nii.gz", label_array((6, 1, 2, 3, 13)))
+    return image, label
+
+
+def mmwhs_case(folder: Path, case: str, modality: str) -> tuple[Path, Path]:
+    """Image and label map of one MM-WHS case; ``modality``: ct or mr."""
+    start = folder / f"{modality}_train" / f"{modality}_train_{case}"
+    image = write_nifti(Path(f"{start}_image.nii.gz"), image_array(int(case) + ord(modality[0])))
+    label = write_nifti(Path(f"{start}_label.nii.gz"), label_array((205, 420, 500, 820, 850)))
     return image, label
 
 
@@ -85,7 +94,7 @@ def write_slice(
 def chaos_case(folder: Path, case: str, head_first: bool = False) -> tuple[list[Path], list[Path]]:
     """DICOM and PNG files of one CHAOS case by name; ``head_first``: the first name lies highest."""
     scan = folder / "Train_Sets/MR" / case / "T2SPIR"
-    image, label = image_array(1000 + int(case)), label_array((63, 252, 126, 189))
+    image, label = image_array(1000 + int(case)), label_array((63, 252, 126, 189)).astype(np.uint8)
     slices, grounds = [], []
     (scan / "Ground").mkdir(parents=True)
     for number in range(SIZE[2]):

@@ -44,12 +44,40 @@ def official_nnformer_name(name: str) -> str:
         (r"\.cross\.", r".blocks.0."),
         (r"^(decoder\.layers\.\d)\.block\.", r"\1.blocks.1."),
         (r"^heads\.layers\.(\d)", r"final.\1.up"),
-        (r"\.attention\.bias_table", r".attn.relative_position_bias_table"),
-        (r"\.attention\.projection", r".attn.proj"),
-        (r"\.attention\.", r".attn."),
-        (r"\.mlp\.0", r".mlp.fc1"),
-        (r"\.mlp\.2", r".mlp.fc2"),
     ]
+    return _rename(name, rules + BLOCK_RULES)
+
+
+def official_swin_unet_name(name: str) -> str:
+    """The official state-dict key of one of our Swin-Unet parameters."""
+    rules = [
+        (r"^encoder\.patch_embedding\.conv", r"patch_embed.proj"),
+        (r"^encoder\.patch_embedding\.norm", r"patch_embed.norm"),
+        (r"^encoder\.stages\.", r"layers."),
+        (r"^encoder\.merges\.(\d)", r"layers.\1.downsample"),
+        (r"^encoder\.norm\.", r"norm."),
+        (r"^decoder\.stages\.0\.expand\.", r"layers_up.0."),  # upstream a stage of its own
+        (r"^decoder\.stages\.(\d)\.expand\.", r"layers_up.\1.upsample."),  # upstream the end of the stage before
+        (r"^decoder\.stages\.(\d)\.fuse", lambda m: f"concat_back_dim.{int(m[1]) + 1}"),
+        (r"^decoder\.stages\.(\d)\.stage", lambda m: f"layers_up.{int(m[1]) + 1}"),
+        (r"^heads\.norm", r"norm_up"),
+        (r"^heads\.expand\.", r"up."),
+        (r"^heads\.output", r"output"),
+        (r"\.expansion\.", r".expand."),
+    ]
+    return _rename(name, rules + BLOCK_RULES)
+
+
+BLOCK_RULES = [
+    (r"\.attention\.bias_table", r".attn.relative_position_bias_table"),
+    (r"\.attention\.projection", r".attn.proj"),
+    (r"\.attention\.", r".attn."),
+    (r"\.mlp\.0", r".mlp.fc1"),
+    (r"\.mlp\.2", r".mlp.fc2"),
+]
+
+
+def _rename(name, rules):
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name

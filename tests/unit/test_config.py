@@ -8,7 +8,9 @@ import yaml
 from ssc import matrix
 from ssc.config import Settings, default_yaml, run_settings
 from ssc.errors import RunError, SettingsError
+from ssc.presets import Presets
 
+VARIANTS = [name for name, variant in matrix.variants().items() if not (variant.annotated or variant.tau)]
 CONFIG = Path(__file__).parents[2] / "config/config.yaml"
 
 
@@ -22,7 +24,7 @@ def test_config_yaml_is_what_the_code_says():
     [
         ({"sclae": "small"}, "unknown key 'sclae'; did you mean 'scale'?"),
         ({"losses": {"betta": 1}}, "unknown key 'losses.betta'; did you mean 'beta'?"),
-        ({"presets": {"phantom": {"small": {"stepps": 1}}}}, "did you mean 'steps'?"),
+        ({"presets": {"heart": {"phantom": {"small": {"stepps": 1}}}}}, "did you mean 'steps'?"),
         ({"scale": "tiny"}, "scale = 'tiny'"),
         ({"losses": {"tau": 0}}, "losses.tau = 0"),
     ],
@@ -49,19 +51,38 @@ def _changed(run_name, **losses):
 @pytest.mark.parametrize(
     ("loss", "users"),
     [
-        ("alpha", set(matrix.variants()) - {"backbone"}),
+        ("alpha", set(VARIANTS) - {"backbone"}),
         ("beta", {"joint_v1_cr", "joint_v2_cr", "joint_v3_mcr", "ours"}),
         ("gamma", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours"}),
         ("tau", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours"}),
     ],
 )
 def test_a_loss_weight_reaches_exactly_the_runs_that_use_it(loss, users):
-    assert {name for name in matrix.variants() if _changed(name, **{loss: 2.5})} == users
+    assert {name for name in VARIANTS if _changed(name, **{loss: 2.5})} == users
 
 
 def test_table_6_is_fifty_trainings():
     runs = matrix.table_runs("table6", "phantom", "small", [0])
     assert len(runs) == len({run.key for run in runs}) == 50
+
+
+def test_tables_of_the_heart_share_fourteen_trainings():
+    runs = {
+        t: {run.key for run in matrix.table_runs(t, "phantom", "small", [0])} for t in ("table1", "table4", "table5")
+    }
+    assert len(runs["table5"]) == 10 and runs["table1"] < runs["table5"]
+    assert len(runs["table4"] - runs["table5"]) == 4
+
+
+def test_a_row_may_have_its_own_temperature():
+    def tau(variant):
+        return run_settings(Settings(), matrix.Run("real", "small", "abdomen", "draw0", 0, variant, None)).losses["tau"]
+
+    assert [tau(name) for name in matrix.tables()["tau"].trained[1:]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_every_task_has_presets():
+    assert set(Presets.model_fields) == set(matrix.tasks())
 
 
 def test_a_run_is_found_again_by_its_folder():

@@ -33,8 +33,10 @@ def _of(folder):
         ("data", ("ssc.models", "ssc.losses", "ssc.training", "ssc.inference", "ssc.results")),
         ("results", ("torch", "monai", "ssc.models", "ssc.training", "ssc.inference")),
         ("statistics.py", ("torch", "monai", "ssc.data", "ssc.models")),
-        ("models/eam.py", ("ssc.models.nnformer", "ssc.models.network")),
+        ("models/eam.py", ("ssc.models.backbone", "ssc.models.nnformer", "ssc.models.swin_unet", "ssc.models.network")),
+        ("models/backbone.py", ("ssc.models.eam", "ssc.models.modulation", "ssc.models.network")),
         ("models/nnformer.py", ("ssc.models.eam", "ssc.models.modulation", "ssc.models.network")),
+        ("models/swin_unet.py", ("ssc.models.eam", "ssc.models.modulation", "ssc.models.network")),
         ("errors.py", ("ssc",)),
     ],
 )

@@ -1,4 +1,4 @@
-"""The made-up scans have the archives' layout, a plausible anatomy, and are hardly easier than real scans."""
+"""The made-up abdomens have the archives' layout, a plausible anatomy, and are hardly easier than real scans."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from oracles import atlas_dice, interval_dice
 from PIL import Image
 from scipy import ndimage
 
-from ssc.data import phantoms
+from ssc.data.phantoms import abdomen
 
 GRID_MM = np.array([8.0, 4.0, 4.0])
 CT_CASES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 22, 23, 24, 25)
@@ -49,48 +50,15 @@ class Scan:
 
 
 def ct_scan(case: int) -> Scan:
-    image, label, affine = phantoms.ct_case(case)
+    image, label, affine = abdomen.ct_case(case)
     masks = np.stack([(label == value).transpose(2, 1, 0) for value in CT_VALUES.values()])
     return Scan(image.transpose(2, 1, 0), masks, np.abs(np.diag(affine)[2::-1]))
 
 
 def mri_scan(case: int) -> Scan:
-    image, label, spacing_mm, _ = phantoms.mri_case(case)
+    image, label, spacing_mm, _ = abdomen.mri_case(case)
     masks = np.stack([label == value for value in MRI_VALUES.values()])
     return Scan(image, masks, np.array(spacing_mm[::-1]))
-
-
-def interval_dice(image: NDArray, mask: NDArray[np.bool_], bins: int = 64) -> float:
-    """The best Dice of image-in-[lo, hi] with a mask, over all intervals between quantiles."""
-    edges = np.unique(np.quantile(image, np.linspace(0, 1, bins + 1)))
-    index = np.clip(np.searchsorted(edges, image, side="right") - 1, 0, len(edges) - 2)
-    inside, hits = (
-        np.concatenate([[0], np.cumsum(np.bincount(values, minlength=len(edges) - 1))])
-        for values in (index.ravel(), index[mask])
-    )
-    dice = 2 * (hits - hits[:, None]) / (inside - inside[:, None] + mask.sum() + 1e-9)
-    return float(np.triu(dice).max())
-
-
-def atlas_dice(masks: list[NDArray[np.bool_]]) -> list[float]:
-    """For each mask (D, H, W), the best Dice of a thresholded frequency map of the others."""
-    shape = np.max([mask.shape for mask in masks], axis=0)
-    padded = np.stack([_padded(mask, shape) for mask in masks])
-    total = padded.sum(axis=0)
-    best = []
-    for mask in padded:
-        others = total - mask
-        # Voxels (all, and hits) where at least k of the others have the structure, for k = 1, 2, ...
-        size, hits = (
-            np.bincount(v, minlength=len(masks))[::-1].cumsum()[::-1][1:] for v in (others.ravel(), others[mask])
-        )
-        best.append(float((2 * hits / (size + mask.sum())).max()))
-    return best
-
-
-def _padded(mask: NDArray[np.bool_], shape: NDArray[np.int_]) -> NDArray[np.bool_]:
-    before = (shape - mask.shape) // 2
-    return np.pad(mask, np.stack([before, shape - mask.shape - before], axis=1))
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +69,8 @@ def scans() -> dict[str, list[Scan]]:
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archives")
-    phantoms.write_btcv(folder, ["0001", "0021"])
-    phantoms.write_chaos(folder, ["1", "3"])
+    abdomen.write_btcv(folder, ["0001", "0021"])
+    abdomen.write_chaos(folder, ["1", "3"])
     return folder
 
 
@@ -110,7 +78,7 @@ def test_hardly_easier_than_real_scans(scans: dict[str, list[Scan]]) -> None:
     interval, atlas = [], []
     for modality in scans.values():
         coarse = [scan.on_grid() for scan in modality]
-        interval.append(np.mean([interval_dice(s.image, mask) for s in coarse for mask in s.masks]))
+        interval.append(np.mean([interval_dice(s.image, s.masks) for s in coarse]))
         atlas.append(np.mean([atlas_dice([s.masks[k] for s in coarse]) for k in range(4)]))
     assert np.mean(interval) <= EASIEST_INTERVAL
     assert np.mean(atlas) <= EASIEST_ATLAS
@@ -131,7 +99,7 @@ def test_spacings_differ(scans: dict[str, list[Scan]]) -> None:
 
 
 def test_cases_are_reproducible_and_unpaired() -> None:
-    for make in (phantoms.ct_case, phantoms.mri_case):
+    for make in (abdomen.ct_case, abdomen.mri_case):
         for once, again in zip(make(3), make(3), strict=True):
             np.testing.assert_array_equal(once, again)
     ct, mri = ct_scan(3), mri_scan(3)
@@ -143,8 +111,8 @@ def _volumes_ml(scan: Scan) -> NDArray[np.float64]:
 
 
 def test_files_have_the_same_bytes_each_time(archives: Path, tmp_path: Path) -> None:
-    phantoms.write_btcv(tmp_path, ["0001"])
-    phantoms.write_chaos(tmp_path, ["3"])
+    abdomen.write_btcv(tmp_path, ["0001"])
+    abdomen.write_chaos(tmp_path, ["3"])
     for path in filter(Path.is_file, tmp_path.rglob("*")):
         assert path.read_bytes() == (archives / path.relative_to(tmp_path)).read_bytes()
 

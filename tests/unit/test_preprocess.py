@@ -8,7 +8,15 @@ import SimpleITK as sitk
 from ssc.data.preprocess import read_case, to_case, to_scan_grid, write_cases
 from ssc.data.scan import Scan
 
-SPACING, PLANE, CLIP = (8.0, 4.0, 4.0), 48, (-1000.0, 1000.0)
+SPACING, PLANE = (8.0, 4.0, 4.0), 48
+ABDOMEN = {
+    "orientation": "RAS", "spacing_mm": SPACING, "plane": PLANE, "box": "image", "clip": (-1000.0, 1000.0),
+    "clip_unit": "value", "z_score": "body", "classes": 2,
+}  # fmt: skip
+HEART = {
+    **ABDOMEN, "orientation": "RSA", "spacing_mm": (2.0, 2.0, 2.0), "plane": 64, "clip": (0.0, 98.0),
+    "clip_unit": "percentile", "z_score": "box",
+}  # fmt: skip
 CENTRE = np.array([12.0, -20.0, 30.0])  # LPS mm
 
 
@@ -34,7 +42,7 @@ def _ball_scan(spacing=(2.0, 2.5, 5.0), size=(70, 60, 24), orientation="RAS", ob
 
 
 def _case(scan):
-    return to_case(scan, SPACING, PLANE, CLIP, classes=2)
+    return to_case(scan, **ABDOMEN)
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "LAS", "PIR", "SAL"])
@@ -70,7 +78,7 @@ def test_the_way_back_reproduces_the_label_in_the_scans_geometry(orientation):
 
 def test_outside_the_case_is_background():
     scan = _ball_scan(size=(120, 120, 24))
-    case = to_case(scan, SPACING, 16, CLIP, classes=2).image  # a plane far smaller than the scan
+    case = to_case(scan, **ABDOMEN | {"plane": 16}).image  # a plane far smaller than the scan
     ones = np.ones((1, *case.GetSize()[::-1]), np.float32)
     labels = to_scan_grid(np.concatenate([0 * ones, ones]), case, scan.image)
     assert labels[12, 60, 60] == 1 and labels[:, 0, 0].max() == 0
@@ -78,7 +86,7 @@ def test_outside_the_case_is_background():
 
 def test_intensities_are_clipped_and_scored_over_the_body():
     """Voxels above the scan's mean have mean 0 and deviation 1; padding is the scan's minimum."""
-    array = sitk.GetArrayFromImage(to_case(_ball_scan(), SPACING, 96, (-125.0, 275.0), classes=2).image)
+    array = sitk.GetArrayFromImage(to_case(_ball_scan(), **ABDOMEN | {"plane": 96, "clip": (-125.0, 275.0)}).image)
     inside = array[array > array.min()]
     body = array[array > array[:, 30:60, 30:60].mean()]
     assert array[:, 0, 0].tolist() == [array.min()] * len(array)
@@ -92,7 +100,8 @@ def test_mri_clips_percentiles_of_what_is_not_zero():
     array[12, 30, 30] = 1e6
     image = sitk.GetImageFromArray(array)
     image.CopyInformation(scan.image)
-    case = sitk.GetArrayFromImage(to_case(Scan("1", "mri", image, None), SPACING, PLANE, (0.5, 99.5), 2).image)
+    settings = ABDOMEN | {"clip": (0.5, 99.5), "clip_unit": "percentile_of_nonzero"}
+    case = sitk.GetArrayFromImage(to_case(Scan("1", "mri", image, None), **settings).image)
     assert case.max() < 10
 
 
@@ -102,15 +111,55 @@ def test_labels_of_neighbouring_classes_do_not_mix():
     array[:, :, 16:] = 3
     label = sitk.GetImageFromArray(array)
     label.SetSpacing((3.0, 3.0, 8.0))
-    case = to_case(Scan("1", "ct", sitk.Cast(label, sitk.sitkFloat32), label), SPACING, 24, CLIP, classes=4)
+    scan = Scan("1", "ct", sitk.Cast(label, sitk.sitkFloat32), label)
+    case = to_case(scan, **ABDOMEN | {"plane": 24, "classes": 4})
     assert set(np.unique(sitk.GetArrayFromImage(case.label))) <= {1, 3}
 
 
 def test_written_cases_are_listed_with_their_checksums(tmp_path):
-    settings = {"spacing_mm": SPACING, "plane": PLANE, "clip": CLIP, "classes": 2}
-    write_cases([_ball_scan()], tmp_path / "cases", **settings)
+    write_cases([_ball_scan()], tmp_path / "cases", **ABDOMEN)
     image, label = read_case(tmp_path / "cases", "1")
     assert image.GetSize() == label.GetSize()
     first = (tmp_path / "cases/manifest.json").read_bytes()
-    write_cases([_ball_scan()], tmp_path / "cases", **settings)
+    write_cases([_ball_scan()], tmp_path / "cases", **ABDOMEN)
     assert (tmp_path / "cases/manifest.json").read_bytes() == first
+
+
+@pytest.mark.parametrize("oblique_deg", [0.0, 20.0])
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR", "SAL"])
+def test_a_hearts_slices_are_coronal(orientation, oblique_deg, tmp_path):
+    case = to_case(_ball_scan(orientation=orientation, oblique_deg=oblique_deg), **HEART)
+    sitk.WriteImage(case.image, str(tmp_path / "x.nii.gz"))
+    loaded = nib.load(tmp_path / "x.nii.gz")
+    assert nib.aff2axcodes(loaded.affine) == ("R", "S", "A") and loaded.shape[:2] == (64, 64)
+
+
+def test_the_honest_box_does_not_look_at_the_label():
+    scan = _ball_scan()
+    moved = Scan(scan.case, scan.modality, scan.image, sitk.Cast(scan.image < -800, sitk.sitkUInt8))
+    a, b = (to_case(s, **HEART).image for s in (scan, moved))
+    assert np.array_equal(sitk.GetArrayFromImage(a), sitk.GetArrayFromImage(b))
+    assert a.GetOrigin() == b.GetOrigin()
+
+
+def test_the_papers_box_is_centred_on_the_label():
+    """Ball of radius 20 mm, 10 mm off centre: slices 2 × (20 + 10 mm margin) / 2 mm, plane around the ball."""
+    scan = _ball_scan(size=(70, 60, 40), radius=20.0)
+    case = to_case(scan, **HEART | {"box": "paper", "plane": 32}).label
+    assert abs(case.GetSize()[2] - 30) <= 1 and case.GetSize()[:2] == (32, 32)
+    centre = case.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in case.GetSize()])
+    assert np.abs(np.array(centre) - CENTRE - [10.0, 0, 0]).max() < 2.5
+    assert sitk.GetArrayFromImage(case).sum() == pytest.approx(4 / 3 * np.pi * 20**3 / 8, rel=0.06)
+
+
+def test_a_paper_box_without_a_label_map_is_the_honest_one():
+    scan = _ball_scan()
+    unlabelled = Scan(scan.case, scan.modality, scan.image, None)
+    a, b = (to_case(unlabelled, **HEART | {"box": box}).image for box in ("paper", "image"))
+    assert np.array_equal(sitk.GetArrayFromImage(a), sitk.GetArrayFromImage(b))
+
+
+def test_a_heart_boxs_brightest_voxels_are_clipped_and_all_of_it_is_scored():
+    array = sitk.GetArrayFromImage(to_case(_ball_scan(size=(64, 64, 26)), **HEART | {"plane": 40}).image)
+    assert abs(array.mean()) < 1e-3 and array.std() == pytest.approx(1, abs=1e-3)
+    assert (array == array.max()).mean() >= 0.02

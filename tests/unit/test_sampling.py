@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ssc.config import Augmentation
-from ssc.data.sampling import Sampler, augmentation, pad_to
+from ssc.data.sampling import Sampler, augmentation, neighbouring_slices, pad_to
 
 CROP = (12, 24, 24)
 SETTINGS = {"crop": CROP, "images": 2, **Augmentation(class_ratios=(0.0, 1.0)).model_dump()}
@@ -23,7 +23,7 @@ def _cases(n=3, size=(14, 40, 40)):
 
 
 def _sampler(modalities=("ct", "mri"), seed=0):
-    return Sampler({m: _cases() for m in modalities}, SETTINGS, 1.0, 2, seed)
+    return Sampler({m: _cases() for m in modalities}, SETTINGS, 1.0, 2, 3, seed)
 
 
 def test_a_single_modality_run_sees_its_half_of_the_joint_run():
@@ -55,7 +55,7 @@ def test_shapes_and_types():
 
 
 def _rotated(label_volume, strength=1.0):
-    transform = augmentation({**SETTINGS, "probability": 1.0, "scaling": 0.0}, strength, 2)
+    transform = augmentation({**SETTINGS, "probability": 1.0, "scaling": 0.0}, strength, 2, 3)
     image = label_volume.float()
     for seed in range(8):
         transform.set_random_state(seed=seed)
@@ -94,7 +94,7 @@ def test_padding_is_the_given_value_on_both_sides():
 
 @pytest.mark.parametrize("strength", [0.0, 1.6])
 def test_any_strength_gives_finite_images(strength):
-    sampler = Sampler({"ct": _cases()}, SETTINGS, strength, 2, 0)
+    sampler = Sampler({"ct": _cases()}, SETTINGS, strength, 2, 3, 0)
     assert torch.isfinite(sampler.batch(3)["ct"]["image"]).all()
 
 
@@ -102,10 +102,47 @@ def test_scaling_changes_every_axis():
     """A cube's voxel count changes by the cube of the factor, its sides alike."""
     cube = torch.zeros(1, *CROP, dtype=torch.uint8)
     cube[:, 3:9, 6:18, 6:18] = 1
-    transform = augmentation({**SETTINGS, "probability": 1.0, "rotation_deg": 0.0, "scaling": 0.4}, 1.0, 2)
+    transform = augmentation({**SETTINGS, "probability": 1.0, "rotation_deg": 0.0, "scaling": 0.4}, 1.0, 2, 3)
     sides = set()
     for seed in range(8):
         transform.set_random_state(seed=seed)
         label = transform({"image": cube.float(), "label": cube})[0]["label"][0]
         sides |= {(axis, int(label.sum(dim=axis).bool().any(dim=0).sum())) for axis in (0, 1)}
     assert all(len({side for a, side in sides if a == axis}) > 1 for axis in (0, 1))
+
+
+FLAT = {**SETTINGS, "crop": (3, 24, 24)}
+
+
+def test_in_2d_slices_become_channels_and_the_middle_one_is_labelled():
+    """Without random changes: the image's channels are three neighbouring slices, the label the middle one's."""
+    image = torch.arange(14.0)[None, :, None, None].expand(1, 14, 40, 40).contiguous()  # a slice's value is its place
+    label = torch.zeros(1, 14, 40, 40, dtype=torch.uint8)
+    label[:, 5:9, 15:25, 15:25] = 1
+    drawn = Sampler({"ct": [(image, label)]}, {**FLAT, "probability": 0.0}, 1.0, 2, 2, 0).batch(0)["ct"]
+    assert drawn["image"].shape == (2, 3, 24, 24) and drawn["label"].shape == (2, 1, 24, 24)
+    for slices, mask in zip(drawn["image"], drawn["label"], strict=True):
+        first, middle, last = (float(s.mean()) for s in slices)
+        assert last - middle == middle - first == 1
+        assert bool(mask.any()) == (5 <= middle < 9)
+
+
+def test_in_2d_the_plane_turns():
+    """A bar in the plane takes other directions, a disc stays what it is."""
+    y, x = np.meshgrid(np.arange(24) - 11.5, np.arange(24) - 11.5, indexing="ij")
+    transform = augmentation({**FLAT, "probability": 1.0, "scaling": 0.0}, 3.0, 2, 2)
+
+    def turned(mask, seed):
+        label = torch.from_numpy(mask.astype(np.uint8)).expand(1, 3, 24, 24).contiguous()
+        transform.set_random_state(seed=seed)
+        return transform({"image": label.float(), "label": label})[0]["label"][0].numpy().astype(bool)
+
+    disc, bar = x**2 + y**2 < 64, (abs(x) < 8) & (abs(y) < 2)
+    for seed in range(6):
+        assert 2 * (turned(disc, seed) & disc).sum() / (turned(disc, seed).sum() + disc.sum()) > 0.93
+    assert min((turned(bar, seed) & bar).sum() for seed in range(6)) < 0.8 * bar.sum()
+
+
+def test_each_slice_stands_between_its_neighbours():
+    image = torch.arange(4.0)[None, :, None, None].expand(1, 4, 2, 2)
+    assert neighbouring_slices(image, 3)[:, :, 0, 0].tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]

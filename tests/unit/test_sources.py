@@ -1,4 +1,4 @@
-"""Reading the two archives, and what each bad input is answered with."""
+"""Reading the archives, and what each bad input is answered with."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from archives import (
     BTCV_VALUES,
     CHAOS_VALUES,
     GAP_MM,
+    MMWHS_VALUES,
     SIZE,
     btcv_case,
     chaos_case,
     image_array,
     label_array,
+    mmwhs_case,
     write_nifti,
     write_slice,
 )
@@ -32,7 +34,7 @@ from ssc.data.scan import (
     read_image,
     read_nifti,
 )
-from ssc.data.sources import source
+from ssc.data.sources import SOURCES, source
 from ssc.errors import DataError, MissingDataError
 
 
@@ -47,6 +49,18 @@ def btcv(tmp_path):
 def chaos(tmp_path):
     """A CHAOS archive of one case, its DICOM and its PNG files."""
     return tmp_path, *chaos_case(tmp_path, "3")
+
+
+@pytest.fixture(params=["ct", "mr"])
+def mmwhs(request, tmp_path):
+    """The reading of case 1007 from an MM-WHS archive of both modalities, its source and its two files."""
+    for modality in ("ct", "mr"):
+        mmwhs_case(tmp_path, "1010", modality)
+        mmwhs_case(tmp_path, "1007", modality)
+    name = {"ct": "mmwhs_ct", "mr": "mmwhs_mri"}[request.param]
+    start = tmp_path / f"{request.param}_train" / f"{request.param}_train_1007"
+    files = [start.with_name(f"{start.name}_{kind}.nii.gz") for kind in ("image", "label")]
+    return tmp_path, name, *files
 
 
 def fault(kind, call, *arguments) -> str:
@@ -71,6 +85,15 @@ def read_chaos(folder, case="3"):
     return source("chaos").read(folder, case, CHAOS_VALUES)
 
 
+def read_mmwhs(folder, name, case="1007"):
+    return source(name).read(folder, case, MMWHS_VALUES)
+
+
+def label_of(scan) -> np.ndarray:
+    """Our labels (x, y, z) of a scan."""
+    return sitk.GetArrayFromImage(scan.label).T
+
+
 # What is right
 
 
@@ -82,6 +105,18 @@ def test_btcv_case_is_read_with_our_labels(btcv):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.image).T, image_array(7))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.label).T, label_array((1, 2, 3, 4, 0)))
     check_same_geometry(scan.image, scan.label, "btcv")
+
+
+def test_mmwhs_case_is_read_with_our_labels(mmwhs, capsys):
+    folder, name, image, label = mmwhs
+    scan = read_mmwhs(folder, name)
+    assert (scan.case, scan.modality) == ("1007", name.removeprefix("mmwhs_"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.image).T, nib.load(image).get_fdata())
+    np.testing.assert_array_equal(label_of(scan), label_array((1, 2, 3, 4, 0)))
+    check_same_geometry(scan.image, scan.label, "mmwhs")
+    assert source(name).cases(folder) == ["1007", "1010"]
+    assert source(name).files(folder, "1007") == [image, label]
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("head_first", [False, True])
@@ -161,7 +196,7 @@ def test_dicom_modality(tmp_path, tag, expected):
 # Folders
 
 
-@pytest.mark.parametrize("name", ["btcv", "chaos"])
+@pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("present", [False, True])
 def test_missing_raw_folder(tmp_path, name, present):
     folder = tmp_path / "raw"
@@ -173,7 +208,7 @@ def test_missing_raw_folder(tmp_path, name, present):
 
 
 def test_unknown_source():
-    assert_says(fault(DataError, source, "lits"), "lits", "btcv, chaos")
+    assert_says(fault(DataError, source, "lits"), "lits", "btcv, chaos, mmwhs_ct, mmwhs_mri")
 
 
 @pytest.mark.parametrize("kept", ["img", "label"])
@@ -181,6 +216,19 @@ def test_btcv_half_a_case(btcv, kept):
     folder, image, label = btcv
     (label if kept == "img" else image).unlink()
     assert_says(fault(DataError, source("btcv").cases, folder), "btcv 0007", image.name, label.name)
+
+
+@pytest.mark.parametrize("kept", ["image", "label"])
+def test_mmwhs_half_a_case(mmwhs, kept):
+    folder, name, image, label = mmwhs
+    (label if kept == "image" else image).unlink()
+    assert_says(fault(DataError, source(name).cases, folder), f"{name} 1007", image.name, label.name)
+
+
+def test_mmwhs_of_one_modality_is_no_archive_of_the_other(tmp_path):
+    mmwhs_case(tmp_path, "1001", "ct")
+    assert source("mmwhs_ct").cases(tmp_path) == ["1001"]
+    assert_says(fault(MissingDataError, source("mmwhs_mri").cases, tmp_path), "mmwhs_mri", "mr_train")
 
 
 @pytest.mark.parametrize("lost", ["DICOM_anon", "Ground"])
@@ -263,6 +311,65 @@ def test_btcv_unexpected_label(btcv):
     folder, _, label = btcv
     write_nifti(label, label_array((6, 14)))
     assert_says(fault(DataError, read_btcv, folder), "btcv label0007", "value 14", "0–13")
+
+
+def test_mmwhs_unexpected_label(mmwhs):
+    folder, name, _, label = mmwhs
+    write_nifti(label, label_array((205, 419)))
+    message = fault(DataError, read_mmwhs, folder, name)
+    assert_says(message, f"{name} {label.name.split('.')[0]}", "value 419", "0, 205, 420–421, 500, 550, 600, 820, 850")
+
+
+@pytest.mark.parametrize(("change", "said"), [(np.nan, "NaN"), (7, "all voxels have value 7")])
+def test_mmwhs_bad_image(mmwhs, change, said):
+    folder, name, image, _ = mmwhs
+    array = np.full(SIZE, 7, np.float32)
+    array[1, 2, 3] = change
+    write_nifti(image, array)
+    assert_says(fault(DataError, read_mmwhs, folder, name), f"{name} {image.name.split('.')[0]}", said)
+
+
+def test_mmwhs_image_and_label_of_different_geometry(mmwhs):
+    folder, name, _, label = mmwhs
+    write_nifti(label, label_array((205,)), AFFINE + np.diag([0, 0, 0.1, 0]))
+    assert_says(fault(DataError, read_mmwhs, folder, name), name, "spacing")
+
+
+# Known faults of MM-WHS's label maps
+
+
+def test_mmwhs_stray_421_counts_as_420_and_is_told(mmwhs, capsys):
+    folder, name, _, label = mmwhs
+    array = label_array((205, 420, 500, 820, 850))
+    array[2, 2, 1:4] = 421
+    write_nifti(label, array)
+    np.testing.assert_array_equal(label_of(read_mmwhs(folder, name)), label_array((1, 2, 3, 4, 0)))
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert f"{name} 1007: 3 voxels" in shown
+
+
+@pytest.mark.parametrize(
+    ("modality", "case", "removed"), [("mr", "1002", True), ("mr", "1003", False), ("ct", "1002", False)]
+)
+def test_mmwhs_stray_voxels_at_the_border_vanish_in_one_case_only(tmp_path, capsys, modality, case, removed):
+    _, label = mmwhs_case(tmp_path, case, modality)
+    # The heart reaches the border itself (the bars end in the last slice); another speck lies inside.
+    heart, inside, border = label_array((205, 420, 500, 820, 850)), (9, 8, 3), ((0, 0, 0), (11, 9, 5), (11, 8, 5))
+    array = heart.copy()
+    array[inside] = 820
+    for voxel in border:
+        array[voxel] = 205
+    write_nifti(label, array)
+    expected = label_array((1, 2, 3, 4, 0))
+    expected[inside] = 4
+    for voxel in border:
+        expected[voxel] = 0 if removed else 1
+    name = {"ct": "mmwhs_ct", "mr": "mmwhs_mri"}[modality]
+    np.testing.assert_array_equal(label_of(read_mmwhs(tmp_path, name, case)), expected)
+    shown = capsys.readouterr().err
+    assert ("mmwhs_mri 1002: 3 stray" in shown) == removed
+    assert shown.count("\n") == removed
 
 
 def test_label_that_is_no_whole_number():

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from safetensors.numpy import load_file
 
 from ssc import matrix
-from ssc.config import Settings, run_settings
+from ssc.config import Settings, preprocessing, run_settings
 from ssc.data.preprocess import write_cases
 from ssc.data.scan import Scan
 from ssc.errors import RunError
@@ -48,8 +48,8 @@ def project(tmp_path, monkeypatch):
         write_cases(
             (_scan(case, modality, generator) for case in ids),
             matrix.cases_folder(run.data, run.scale, run.task, modality),
-            spacing_mm=(8.0, 6.0, 6.0), plane=40, clip=(-1000, 1000) if modality == "ct" else (0, 100), classes=5,
-        )  # fmt: skip
+            **preprocessing(Settings(), run.data, run.scale, matrix.tasks()[run.task], modality) | {"plane": 40},
+        )
     run.folder.mkdir(parents=True)
     short = settings.model_copy(update={"steps": 12, "optimiser": {**settings.optimiser, "save_every": 2}})
     (run.folder / "settings.json").write_text(short.model_dump_json(), "utf-8")
@@ -135,4 +135,4 @@ def test_prediction_from_an_untrained_run_says_what_is_missing(project):
     from ssc.inference import Predictor
 
     with pytest.raises(RunError, match=r"run\.json is missing"):
-        Predictor(project.folder, 0.5, torch.device("cpu"))
+        Predictor.load(project.folder, 0.5, torch.device("cpu"))

@@ -6,20 +6,40 @@ import hashlib
 import shutil
 
 import pytest
-from archives import BTCV_VALUES, GAP_MM, SIZE, VALUES, btcv_case, chaos_case, image_array, write_nifti
+from archives import (
+    BTCV_VALUES,
+    GAP_MM,
+    SIZE,
+    VALUES,
+    btcv_case,
+    chaos_case,
+    image_array,
+    mmwhs_case,
+    write_nifti,
+)
 
+from ssc.cli import main
 from ssc.data.verify import doctor, listing, manifest
 from ssc.errors import DataError, MissingDataError
 
-CASES = {"btcv": ("0002", "0010"), "chaos": ("2", "10")}
-SPACING_MM = {"btcv": [2, 2, 5], "chaos": [1.5, 1.5, GAP_MM]}
+CASES = {"btcv": ("0002", "0010"), "chaos": ("2", "10"), "mmwhs_mri": ("1001", "1010")}
+SPACING_MM = {"btcv": [2, 2, 5], "chaos": [1.5, 1.5, GAP_MM], "mmwhs_mri": [2, 2, 5]}
+MODALITY = {"btcv": "ct", "chaos": "mri", "mmwhs_mri": "mri"}
 
 
-@pytest.fixture(params=["btcv", "chaos"])
+def write_case(folder, name, case):
+    """One case of any archive."""
+    if name.startswith("mmwhs"):
+        mmwhs_case(folder, case, {"mmwhs_ct": "ct", "mmwhs_mri": "mr"}[name])
+    else:
+        {"btcv": btcv_case, "chaos": chaos_case}[name](folder, case)
+
+
+@pytest.fixture(params=CASES)
 def name(request, tmp_path):
     """The name of an archive of two cases in tmp_path."""
     for case in CASES[request.param]:
-        {"btcv": btcv_case, "chaos": chaos_case}[request.param](tmp_path, case)
+        write_case(tmp_path, request.param, case)
     return request.param
 
 
@@ -27,7 +47,7 @@ def test_manifest_describes_every_file(tmp_path, name):
     wrapped = []
     found = manifest(name, tmp_path, VALUES[name], lambda cases: wrapped.extend(cases) or wrapped)
     assert wrapped == list(CASES[name])
-    assert (found["source"], found["modality"]) == (name, {"btcv": "ct", "chaos": "mri"}[name])
+    assert (found["source"], found["modality"]) == (name, MODALITY[name])
     assert found["listing"] == listing(tmp_path, name)
     assert tuple(found["cases"]) == CASES[name]
     files = {}
@@ -68,8 +88,8 @@ def test_manifest_refuses_two_cases_with_the_same_image(tmp_path):
 
 
 def test_doctor_finds_nothing_in_good_archives(tmp_path, name):
-    assert doctor(tmp_path, None, VALUES.get) == [(case, "ok") for case in CASES[name]]
-    assert doctor(tmp_path, name, VALUES.get) == [(case, "ok") for case in CASES[name]]
+    assert doctor(tmp_path, None, VALUES.get) == [(name, case, "ok") for case in CASES[name]]
+    assert doctor(tmp_path, name, VALUES.get) == [(name, case, "ok") for case in CASES[name]]
 
 
 def test_doctor_collects_every_fault(tmp_path):
@@ -79,7 +99,7 @@ def test_doctor_collects_every_fault(tmp_path):
     files[3][0].write_bytes(files[3][0].read_bytes()[:200])
     shutil.copy(files[4][0], files[5][0])
     write_nifti(files[6][1], image_array(1))
-    found = dict(doctor(tmp_path, None, VALUES.get))
+    found = {case: row for _, case, row in doctor(tmp_path, None, VALUES.get)}
     assert list(found) == [f"{number:04d}" for number in range(1, 7)]
     assert "img0001.nii.gz" in found["0001"]
     assert "label0002.nii.gz" in found["0002"]
@@ -95,17 +115,35 @@ def test_doctor_collects_faults_of_slices(tmp_path):
     case = tmp_path / "Train_Sets/MR"
     next((case / "1/T2SPIR/Ground").iterdir()).unlink()
     shutil.rmtree(case / "3/T2SPIR")
-    found = dict(doctor(tmp_path, None, VALUES.get))
+    found = {case: row for _, case, row in doctor(tmp_path, None, VALUES.get)}
     assert "expected also" in found["1"]
     assert found["2"] == "ok"
     assert "DICOM_anon" in found["3"]
 
 
-def test_doctor_needs_one_known_layout(tmp_path):
-    with pytest.raises(MissingDataError, match=r"0 archives found, expected one: RawData/Training.*Train_Sets/MR"):
+def test_doctor_checks_all_archives_of_a_folder_or_the_one_that_is_named(tmp_path):
+    for name in ("mmwhs_ct", "mmwhs_mri", "chaos"):
+        write_case(tmp_path, name, "1001")
+    (tmp_path / "ct_train/ct_train_1001_label.nii.gz").unlink()
+    chaos, ct, mri = doctor(tmp_path, None, VALUES.get)
+    assert (chaos, mri) == (("chaos", "1001", "ok"), ("mmwhs_mri", "1001", "ok"))
+    assert ct[:2] == ("mmwhs_ct", "1001")
+    assert "expected also" in ct[2]
+    assert doctor(tmp_path, "mmwhs_mri", VALUES.get) == [mri]
+
+
+def test_doctor_needs_a_known_layout(tmp_path):
+    with pytest.raises(MissingDataError, match=r"no archive found, expected RawData/Training.*Train_Sets/MR.*mr_train"):
         doctor(tmp_path, None, VALUES.get)
-    btcv_case(tmp_path, "0001")
-    chaos_case(tmp_path, "1")
-    with pytest.raises(MissingDataError, match="2 archives found"):
-        doctor(tmp_path, None, VALUES.get)
-    assert doctor(tmp_path, "chaos", VALUES.get) == [("1", "ok")]
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_doctors_command_names_the_splits_cases_that_are_not_there(tmp_path, capsys, complete):
+    cases = [str(number) for number in range(1001, 1021)]
+    for name in ("mmwhs_ct", "mmwhs_mri"):
+        for case in cases if complete or name == "mmwhs_ct" else cases[:-2]:
+            write_case(tmp_path, name, case)
+    assert main(["doctor", str(tmp_path)]) == (0 if complete else 1)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[:20] == [f"mmwhs_ct {case}: ok" for case in cases]
+    assert ("not there, but named in config/splits.yaml: mmwhs_mri 1019, mmwhs_mri 1020" in shown) == (not complete)

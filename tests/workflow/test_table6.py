@@ -63,8 +63,8 @@ def test_a_second_run_has_nothing_to_do(made):
     [
         ("losses='{gamma: 0.7}'", {"settings": 1, "train": 1, "evaluate": 1, "table": 1}),
         ("losses='{alpha: 0.7}'", ALL_RUNS),
-        ("presets='{phantom: {small: {steps: 7}}}'", {}),
-        ("presets='{phantom: {smoke: {overlap: 0.5}}}'", {"evaluate": 4, "table": 1}),
+        ("presets='{abdomen: {phantom: {small: {steps: 7}}}}'", {}),
+        ("presets='{abdomen: {phantom: {smoke: {overlap: 0.5}}}}'", {"evaluate": 4, "table": 1}),
         ("btcv=/elsewhere", {}),
     ],
 )

@@ -7,33 +7,33 @@ its modality. Every case follows from its modality and number alone, so no CT ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
-from PIL import Image
-from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
-SEED = 20260
+from ssc.data.phantoms.dicom import write_series
+from ssc.data.phantoms.painting import (
+    EVERYWHERE,
+    SEED,
+    Array,
+    Body,
+    Shape,
+    Tissues,
+    Triple,
+    blurred,
+    hounsfield,
+    lookup,
+    magnitude,
+    smooth_field,
+    textured,
+)
+
 CT_MODALITY, MRI_MODALITY = 1, 2
 MR_SLICE_SAMPLES = 2
-MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
-
-Array = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Window = tuple[slice, ...]
-Shape = tuple[int, int, int]
-Triple = tuple[float, float, float]
-
-WARP_REACH_MM = 16.0
-EVERYWHERE: Window = (slice(None),) * 3
-
 
 # What fills a voxel; finer than the labels.
 Tissue = IntEnum(
@@ -81,7 +81,7 @@ def write_chaos(folder: Path, cases: Sequence[str]) -> None:
     for case in cases:
         image, label, spacing_mm, origin_mm = mri_case(int(case))
         series = folder / "Train_Sets" / "MR" / case / "T2SPIR"
-        _write_series(series, int(case), image, label, spacing_mm, origin_mm)
+        write_series(series, int(case), image, label, spacing_mm, origin_mm)
 
 
 def ct_case(case: int) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.float64]]:
@@ -98,7 +98,7 @@ def ct_case(case: int) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np
     image = _ct_image(rng, tissue)
     affine = np.diag([-spacing_mm[0], spacing_mm[1], spacing_mm[2], 1.0])
     affine[:3, 3] = (-axes[0][0], axes[1][0], axes[2][0])
-    return image, _lookup(BTCV_LABELS).astype(np.uint8)[tissue], affine
+    return image, lookup(BTCV_LABELS).astype(np.uint8)[tissue], affine
 
 
 def mri_case(case: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8], Triple, Triple]:
@@ -116,59 +116,9 @@ def mri_case(case: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8], Triple, 
     axes = _axes(rng, (size, size, slices * MR_SLICE_SAMPLES), fine, below)
     tissue = _tissues(rng, axes)
     image = _mri_image(rng, tissue)
-    label = _lookup(CHAOS_LABELS).astype(np.uint8)[tissue[:, :, MR_SLICE_SAMPLES // 2 :: MR_SLICE_SAMPLES]]
+    label = lookup(CHAOS_LABELS).astype(np.uint8)[tissue[:, :, MR_SLICE_SAMPLES // 2 :: MR_SLICE_SAMPLES]]
     origin_mm = (float(axes[0][0]), float(-axes[1][-1]), float(axes[2][:MR_SLICE_SAMPLES].mean()))
     return _as_slices(image), _as_slices(label), (in_plane, in_plane, gap), origin_mm
-
-
-# --- anatomy -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Body:
-    """A grid in the body's frame: axes in mm, warped points (3, X, Y, Z) in mm, tissue (X, Y, Z)."""
-
-    axes: Sequence[Array]
-    points: Array
-    tissue: NDArray[np.uint8]
-
-    def fill(self, window: Window, inside: Mask, tissue: Tissue, over: Iterable[Tissue]) -> None:
-        """Paint a tissue where inside holds and one of the tissues in over was."""
-        part = self.tissue[window]
-        part[inside & _lookup(dict.fromkeys(over, 1)).astype(bool)[part]] = tissue
-
-    def ellipsoid(
-        self,
-        tissue: Tissue,
-        centre: Sequence[float],
-        radii: Sequence[float],
-        over: Iterable[Tissue] = (Tissue.CAVITY,),
-        *,
-        turn: Sequence[float] = (0, 0, 0),
-        bend: float = 0.0,
-        gap_mm: float = 0.0,
-    ) -> None:
-        """Paint an ellipsoid over some tissues, inside a layer of fat of gap_mm that pushes them aside.
-
-        It is turned by degrees about x, y and z; bend moves its poles (third radius) along -x by so many mm.
-        """
-        matrix = Rotation.from_euler("xyz", turn, degrees=True).as_matrix().astype(np.float32)
-        reach = np.sqrt(matrix**2 @ np.square(radii)) + gap_mm + abs(bend)
-        window = self._window(centre, reach)
-        offset = self.points[(slice(None), *window)] - np.float32(centre).reshape(3, 1, 1, 1)
-        u, v, w = np.tensordot(matrix.T, offset, 1)
-        if bend:
-            u = u + np.float32(bend / radii[2] ** 2) * w * w
-        rho = (u / np.float32(radii[0])) ** 2 + (v / np.float32(radii[1])) ** 2 + (w / np.float32(radii[2])) ** 2
-        if gap_mm:
-            self.fill(window, rho < (1 + gap_mm / np.mean(radii)) ** 2, Tissue.CAVITY, over)
-            over = (Tissue.CAVITY,)
-        self.fill(window, rho < 1, tissue, over)
-
-    def _window(self, centre: Sequence[float], reach_mm: Sequence[float]) -> Window:
-        """The part of the grid that can hold an ellipsoid, given how far the warp moves things."""
-        ends = zip(self.axes, centre, np.add(reach_mm, WARP_REACH_MM), strict=True)
-        return tuple(slice(*np.searchsorted(axis, (c - r, c + r))) for axis, c, r in ends)
 
 
 def _axes(rng: np.random.Generator, shape: Shape, spacing_mm: Triple, below_mm: float) -> list[Array]:
@@ -179,13 +129,13 @@ def _axes(rng: np.random.Generator, shape: Shape, spacing_mm: Triple, below_mm: 
     return [np.float32(start + np.arange(size) * step) for size, step, start in grids]
 
 
-def _tissues(rng: np.random.Generator, axes: Sequence[Array]) -> NDArray[np.uint8]:
+def _tissues(rng: np.random.Generator, axes: Sequence[Array]) -> Tissues:
     """Paint a whole patient and return its tissues (X, Y, Z)."""
     size = rng.uniform(0.94, 1.07, 3)
     axes = [np.float32(axis / factor) for axis, factor in zip(axes, size, strict=True)]
-    warp = [5 * _smooth_field(rng, axes, 75) + 1.5 * _smooth_field(rng, axes, 32) for _ in range(3)]
+    warp = [5 * smooth_field(rng, axes, 75) + 1.5 * smooth_field(rng, axes, 32) for _ in range(3)]
     points = np.stack(np.broadcast_arrays(*np.ix_(*axes))) + warp
-    body = Body(axes, points, np.zeros(points.shape[1:], np.uint8))
+    body = Body(axes, points, np.zeros(points.shape[1:], np.uint8), T.CAVITY)
     inner = _wall(rng, body)
     _spine_and_muscles(rng, body, inner)
     _bowel(rng, body, inner)
@@ -198,13 +148,11 @@ def _tissues(rng: np.random.Generator, axes: Sequence[Array]) -> NDArray[np.uint
 
 def _wall(rng: np.random.Generator, body: Body) -> tuple[float, float]:
     """Paint skin, fat, muscle ring with ribs, and the cavity; return the cavity's half axes in mm."""
-    x, y, z = body.points
     fat, muscle = rng.uniform(7, 16), rng.uniform(9, 13)
     half = np.float32(rng.uniform(78, 88) + 2.5 + fat + muscle) * np.float32([rng.uniform(1.36, 1.44), 1])
-    depth = (1 - np.hypot(x / half[0], y / half[1])) * half[1]
     levels = np.float32([0, 2.5, 2.5 + fat, 2.5 + fat + muscle])
-    codes = np.uint8([T.AIR, T.SKIN, T.FAT, T.MUSCLE, T.CAVITY])
-    body.tissue[...] = codes[np.searchsorted(levels, depth)]
+    depth = body.layers(half, levels, (T.AIR, T.SKIN, T.FAT, T.MUSCLE, T.CAVITY))
+    x, y, z = body.points
     height = z - 0.35 * np.abs(x) + 0.45 * y
     ribs = (np.sin(height * np.float32(2 * np.pi / 30)) > 0.45) & (z > -60)
     body.fill(EVERYWHERE, ribs & (np.abs(depth - levels[2] - muscle / 2) < 4), T.BONE, (T.MUSCLE,))
@@ -247,7 +195,7 @@ def _liver(rng: np.random.Generator, body: Body, inner: tuple[float, float]) -> 
     left, turn = right + rng.normal((58, 28, 18), (5, 4, 5)), (0, rng.normal(-15, 5), rng.normal(-15, 5))
     body.ellipsoid(T.LIVER, left, rng.normal((62, 33, 44), 3), loops, turn=turn, gap_mm=4)
     _part_from_wall(body, inner, T.LIVER)
-    vessels = np.abs(_smooth_field(rng, body.axes, 34)) < 0.05
+    vessels = np.abs(smooth_field(rng, body.axes, 34)) < 0.05
     body.fill(EVERYWHERE, vessels, T.LIVER_VESSEL, (T.LIVER,))
     bladder = right + rng.normal((24, 42, -52), 4)
     body.ellipsoid(T.GALLBLADDER, bladder, (13, 15, 24), SOFT, turn=(20, 0, 0), gap_mm=2)
@@ -294,22 +242,17 @@ def _chest(rng: np.random.Generator, body: Body, inner: tuple[float, float]) -> 
     body.ellipsoid(T.HEART, rng.normal((22, 28, 118), 5), (56, 48, 40), (T.LUNG, T.CAVITY))
 
 
-def _lay_on_table(tissue: NDArray[np.uint8]) -> None:
+def _lay_on_table(tissue: Tissues) -> None:
     """Put a thin board under the back, where the field of view reaches that far."""
     lowest = int(np.argmax((tissue > 0).any(axis=(0, 2))))
     board = tissue[:, max(lowest - 4, 0) : max(lowest - 1, 0)]
     board[board == T.AIR] = T.TABLE
 
 
-# --- look of the modalities ----------------------------------------------------------------------------
-
-
-def _ct_image(rng: np.random.Generator, tissue: NDArray[np.uint8]) -> NDArray[np.int16]:
+def _ct_image(rng: np.random.Generator, tissue: Tissues) -> NDArray[np.int16]:
     """Hounsfield units (X, Y, Z): contrast phase, partial volume and correlated noise."""
-    image = _blurred(_textured(rng, tissue, _lookup(_ct_values(rng)), 5.0), (0.6, 0.6, 0.4))
-    noise = ndimage.gaussian_filter(rng.standard_normal(image.shape, np.float32), (0.7, 0.7, 0))
-    image += noise * np.float32(rng.uniform(12, 20) / noise.std())
-    return np.clip(np.rint(image), -1024, 1500).astype(np.int16)
+    image = blurred(textured(rng, tissue, lookup(_ct_values(rng)), 5.0), (0.6, 0.6, 0.4))
+    return hounsfield(rng, image, noise_hu=(12, 20))
 
 
 def _ct_values(rng: np.random.Generator) -> dict[Tissue, float]:
@@ -333,16 +276,12 @@ def _ct_values(rng: np.random.Generator) -> dict[Tissue, float]:
     }  # fmt: skip
 
 
-def _mri_image(rng: np.random.Generator, tissue: NDArray[np.uint8]) -> NDArray[np.uint16]:
+def _mri_image(rng: np.random.Generator, tissue: Tissues) -> NDArray[np.uint16]:
     """T2-SPIR signal (X, Y, slices): thick slices, a strong smooth bias field and Rician noise."""
-    fine = _textured(rng, tissue, _lookup(_mri_values(rng)), 0.03)
+    fine = textured(rng, tissue, lookup(_mri_values(rng)), 0.03)
     thick = fine.reshape(*fine.shape[:2], -1, MR_SLICE_SAMPLES).mean(axis=3)
-    image = _blurred(thick, (0.6, 0.6, 0.3))
-    grid = tuple(np.arange(n, dtype=np.float32) / n for n in image.shape)
-    image *= np.exp(0.35 * _smooth_field(rng, grid, 0.5))
-    real, imaginary = rng.standard_normal((2, *image.shape), np.float32) * np.float32(rng.uniform(0.03, 0.05))
-    image = np.hypot(image + real, imaginary) * np.float32(rng.uniform(500, 1100))
-    return np.clip(np.rint(image), 0, 4095).astype(np.uint16)
+    image = blurred(thick, (0.6, 0.6, 0.3))
+    return magnitude(rng, image, bias=0.35, noise=(0.03, 0.05), scale=(500, 1100))
 
 
 def _mri_values(rng: np.random.Generator) -> dict[Tissue, float]:
@@ -358,94 +297,6 @@ def _mri_values(rng: np.random.Generator) -> dict[Tissue, float]:
     }  # fmt: skip
 
 
-def _textured(rng: np.random.Generator, tissue: NDArray[np.uint8], values: Array, depth: float) -> Array:
-    """Values by tissue, with a smooth unevenness (standard deviation depth) inside the body."""
-    grid = tuple(np.arange(n, dtype=np.float32) for n in tissue.shape)
-    return values[tissue] + np.float32(depth) * _smooth_field(rng, grid, 12.0) * (tissue > 0)
-
-
-def _blurred(image: Array, sigma_voxels: Triple) -> Array:
-    return ndimage.gaussian_filter(image, sigma_voxels, truncate=2.5)
-
-
-def _smooth_field(rng: np.random.Generator, axes: Sequence[Array], scale: float) -> Array:
-    """A random field of about unit variance with bumps of about scale (in the axes' unit)."""
-    bases = []
-    for axis in axes:
-        knots = np.arange(axis[0] - scale, axis[-1] + 2 * scale, scale, dtype=np.float32)
-        basis = np.exp(-0.5 * ((axis[:, None] - knots) / np.float32(0.6 * scale)) ** 2)
-        bases.append(basis / np.sqrt((basis**2).sum(axis=1, keepdims=True)))
-    field = rng.standard_normal([b.shape[1] for b in bases], np.float32)
-    for basis in bases:
-        field = np.tensordot(field, basis, axes=(0, 1))
-    return field
-
-
-def _lookup(values: dict[Tissue, float]) -> Array:
-    """A table from tissue number to value, zero where none is given."""
-    table = np.zeros(len(Tissue), np.float32)
-    table[list(values)] = list(values.values())
-    return table
-
-
-# --- DICOM ---------------------------------------------------------------------------------------------
-
-
 def _as_slices(volume: NDArray) -> NDArray:
     """From (left, front, head) to (slice, row to the back, column to the left)."""
     return np.ascontiguousarray(volume.transpose(2, 1, 0)[:, ::-1])
-
-
-def _write_series(
-    series: Path,
-    case: int,
-    image: NDArray[np.uint16],
-    label: NDArray[np.uint8],
-    spacing_mm: Triple,
-    origin_mm: Triple,
-) -> None:
-    """Write one file pair a slice; every third case is numbered from the head, as some in the archive are."""
-    for part in ("DICOM_anon", "Ground"):
-        (series / part).mkdir(parents=True, exist_ok=True)
-    order = range(len(image)) if case % 3 else reversed(range(len(image)))
-    for number, index in enumerate(order, start=1):
-        stem = f"IMG-{case:04d}-{number:05d}"
-        position = (*origin_mm[:2], origin_mm[2] + index * spacing_mm[2])
-        tags = _tags(case, number, position, spacing_mm)
-        _write_slice(series / "DICOM_anon" / f"{stem}.dcm", image[index], tags)
-        Image.fromarray(label[index]).save(series / "Ground" / f"{stem}.png")
-
-
-def _tags(case: int, number: int, position_mm: Triple, spacing_mm: Triple) -> dict[str, str]:
-    uid = f"2.25.{SEED}{case:04d}"
-    return {
-        "0008|0016": MR_IMAGE_STORAGE,
-        # GDCM would write the present date and time.
-        "0008|0020": "20200101",
-        "0008|0030": "120000",
-        "0008|0018": f"{uid}3{number:05d}",
-        "0008|0060": "MR",
-        "0018|0050": f"{spacing_mm[2]:.4f}",
-        "0018|0088": f"{spacing_mm[2]:.4f}",
-        "0018|5100": "HFS",
-        "0020|000d": f"{uid}1",
-        "0020|000e": f"{uid}2",
-        "0020|0013": str(number),
-        "0020|0032": "\\".join(f"{p:.4f}" for p in position_mm),
-        "0020|0037": "1\\0\\0\\0\\1\\0",
-        "0028|0030": f"{spacing_mm[1]:.4f}\\{spacing_mm[0]:.4f}",
-    }
-
-
-def _write_slice(path: Path, pixels: NDArray[np.uint16], tags: dict[str, str]) -> None:
-    image = sitk.GetImageFromArray(pixels[None])
-    row, column = (float(v) for v in tags["0028|0030"].split("\\"))
-    image.SetSpacing((column, row, float(tags["0018|0088"])))
-    image.SetOrigin([float(v) for v in tags["0020|0032"].split("\\")])
-    for tag, value in tags.items():
-        image.SetMetaData(tag, value)
-    writer = sitk.ImageFileWriter()
-    writer.SetImageIO("GDCMImageIO")
-    writer.KeepOriginalImageUIDOn()
-    writer.SetFileName(str(path))
-    writer.Execute(image)

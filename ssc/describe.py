@@ -1,0 +1,101 @@
+"""Table 3: the configuration of both backbones, read from networks that are really built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ssc import matrix
+from ssc.config import Settings, run_settings
+from ssc.models.network import Network, parameter_count
+from ssc.models.windows import WindowAttention
+from ssc.presets import Data, Scale
+
+# What the paper's Table 3 prints, by row and task.
+PRINTED = {
+    "encoder blocks": {"heart": "2, 2, 2, 2", "abdomen": "2, 2, 2, 2"},
+    "decoder blocks": {"heart": "2, 2, 2, 2", "abdomen": "2, 2, 2, 2"},
+    "patch": {"heart": "4 × 4", "abdomen": "4 × 4 × 2"},
+    "down-sampling": {"heart": "patch merging", "abdomen": "strided convolution"},
+    "up-sampling": {"heart": "patch expanding", "abdomen": "strided convolution"},
+}
+
+
+def describe(settings: Settings, data: Data, scale: Scale) -> list[dict[str, Any]]:
+    """Rows of Table 3 for the paper's two tasks: task, backbone, row, ours, printed.
+
+    Networks are built without storage (PyTorch's meta device), so that any scale fits any machine.
+    """
+    rows = []
+    for task in (task for task in matrix.tasks().values() if task.splits == task.name):
+        for name, value in _figures(settings, data, scale, task).items():
+            printed = PRINTED.get(name, {}).get(task.name, "")
+            rows.append(
+                {"task": task.name, "backbone": task.backbone, "row": name, "ours": value, "printed": printed}
+                | {"data": data, "scale": scale}
+            )
+    return rows
+
+
+def _figures(settings: Settings, data: Data, scale: Scale, task: matrix.Task) -> dict[str, Any]:
+    plain, ours = (_network(settings, data, scale, task, variant) for variant in ("backbone", "ours"))
+    preset = settings.preset_of(task.name, data, scale)
+    attention = {part: _attention(getattr(plain, part)) for part in ("encoder", "decoder")}
+    channels, size = (1, preset.crop) if task.spatial_dims == 3 else (preset.crop[0], preset.crop[1:])
+    with FlopCounterMode(display=False) as counter:
+        plain.predict(torch.empty(1, channels, *size, device="meta"), plain.modalities[0])
+    figures = {"window of inference": _times(preset.crop), "patch": _times(_patch(plain, size))}
+    for part, blocks in attention.items():
+        stages = list(blocks.values())
+        figures[f"{part} blocks"] = ", ".join(str(len(stage)) for stage in stages)
+        figures[f"{part} widths"] = ", ".join(str(stage[0].projection.out_features) for stage in stages)
+        figures[f"{part} heads"] = ", ".join(str(stage[0].heads) for stage in stages)
+        figures[f"{part} windows"] = ", ".join(_times(stage[0].window) for stage in stages)
+    figures |= {"down-sampling": _sampling(plain.encoder), "up-sampling": _sampling(plain.decoder)}
+    figures["parameters of the backbone"] = parameter_count(plain.parameters())
+    figures["parameters of Ours in training"] = parameter_count(ours.parameters())
+    figures["GFLOP a window (2 × multiply-add)"] = round(counter.get_total_flops() / 1e9, 2)
+    return figures
+
+
+def _network(settings: Settings, data: Data, scale: Scale, task: matrix.Task, variant: str) -> Network:
+    modality = None if matrix.variants()[variant].joint else next(iter(task.modalities))
+    run = matrix.Run(data, scale, task.name, task.draws[0], 0, variant, modality)
+    chosen = run_settings(settings, run)
+    arguments = (task.backbone, task.spatial_dims, task.classes, run.modalities, chosen.flags, chosen.network)
+    with torch.device("meta"):
+        return Network(*arguments).eval()
+
+
+def _attention(part: nn.Module) -> dict[str, list[WindowAttention]]:
+    """The attention layers of each stage, in order."""
+    stages: dict[str, list[WindowAttention]] = {}
+    for name, module in part.named_modules():
+        if isinstance(module, WindowAttention):
+            stages.setdefault(".".join(name.split(".")[:2]), []).append(module)
+    return stages
+
+
+def _patch(network: Network, size: tuple[int, ...]) -> list[int]:
+    """Voxels a token of the first stage, D H W or H W."""
+    channels = network.image_embedding[network.modalities[0]].layers[0].in_channels
+    tokens = network.encoder.patch_embedding(torch.empty(1, channels, *size, device="meta"))
+    return [-(-s // t) for s, t in zip(size, tokens.shape[1:-1], strict=True)]
+
+
+def _sampling(part: nn.Module) -> str:
+    """How a part goes from one grid to the next: by its layer between two stages."""
+    kinds = {
+        "Merge": "patch merging",
+        "Down": "strided convolution",
+        "Expand": "patch expanding",
+        "Up": "strided convolution",
+    }
+    return next(kinds[type(module).__name__] for module in part.modules() if type(module).__name__ in kinds)
+
+
+def _times(values: tuple[int, ...] | list[int]) -> str:
+    return " × ".join(map(str, values))

@@ -1,0 +1,74 @@
+"""Rendered tables: every block on the page, literature beside ours, runs that may stand together."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from ssc import matrix
+from ssc.errors import RunError
+from ssc.results import tables
+
+STRUCTURES = [structure.name for structure in matrix.tasks()["heart"].structures]
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Scores and records of Table 1's runs: every Dice is 10 x its method's place plus the structure's."""
+    monkeypatch.chdir(tmp_path)
+    table = matrix.tables()["table1"]
+    made = matrix.table_runs("table1", "phantom", "smoke", [0])
+    for run in made:
+        place = 10 * table.methods.index(run.variant)
+        rows = [
+            {"case": case, "modality": m, "structure": name, "grid": grid, "status": "found", "dice": place + value,
+             "asd_mm": 1.0, "hd95_mm": 2.0, "nsd_2mm": 50.0}
+            for m in run.modalities for case in run.cases[m]["test"]
+            for value, name in enumerate(STRUCTURES) for grid in ("native", "preprocessed")
+        ]  # fmt: skip
+        run.predictions("test").mkdir(parents=True)
+        pd.DataFrame(rows).to_csv(run.predictions("test") / "scores.csv", index=False)
+        run.folder.mkdir(parents=True)
+        _record(run, "random")
+    return made
+
+
+def _record(run, init):
+    preprocessing = {m: {"box": "image"} for m in run.modalities}
+    record = {"commit": "abc", "init": init, "preprocessing": preprocessing}
+    (run.folder / "run.json").write_text(json.dumps(record), "utf-8")
+
+
+def test_the_page_shows_every_metric_on_every_grid(runs):
+    table = matrix.tables()["table1"]
+    rows = tables.tidy(table, runs)
+    for text in (tables.page(table, rows), tables.markdown(table, rows)):
+        for title in tables.ARROWS.values():
+            assert all(f"{title}, on {grid}" in text for grid in tables.GRIDS.values())
+
+
+def test_literature_stands_with_the_papers_figures_alone(runs):
+    table = matrix.tables()["table1"]
+    rows = tables.tidy(table, runs)
+    payer = rows.query("method == 'payer' and metric == 'dice' and modality == 'ct' and grid == 'native'")
+    assert payer["mean"].isna().all() and payer["published_mean"].notna().all() and len(payer) == 5
+    assert "| Payer et al. |" in tables.markdown(table, rows)
+    assert "| Joint Training |" in tables.markdown(table, rows)  # Table 1's name of Joint V2
+
+
+def test_differences_are_taken_from_the_reference(runs):
+    table = matrix.tables()["table1"]
+    ours = tables.tidy(table, runs).query("method == 'ours' and metric == 'dice' and structure == 'mean'")
+    assert (ours["difference"] == 10 * (table.methods.index("ours") - table.methods.index("baseline"))).all()
+
+
+def test_the_table_says_how_hearts_were_cut_out(runs):
+    table = matrix.tables()["table1"]
+    rows = tables.tidy(table, runs)
+    assert (rows["box"] == "image").all() and tables.BOXES["image"] in tables.markdown(table, rows)
+
+
+def test_runs_of_different_starts_make_no_table(runs):
+    _record(runs[0], "imagenet")
+    with pytest.raises(RunError, match="must share init, found imagenet and random"):
+        tables.tidy(matrix.tables()["table1"], runs)

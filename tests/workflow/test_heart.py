@@ -1,0 +1,83 @@
+"""The cardiac half: its tables by the same command, few-shot, boxes, ImageNet, folding."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.xdist_group("workflow")  # one copy of the project, one process
+TABLES = "results/tables/table1.csv results/tables/table4.csv results/tables/table5.csv"
+RUNS = "results/runs/phantom/smoke/heart/fixed/seed0"
+
+
+@pytest.fixture(scope="module")
+def hearts(made):
+    made.run(f"snakemake --cores 2 {TABLES}")
+    return made
+
+
+def test_the_tables_name_box_and_start(hearts):
+    for number, methods in (("1", 5), ("4", 3), ("5", 3)):
+        table = pd.read_csv(hearts.folder / f"results/tables/table{number}.csv")
+        assert table["method"].nunique() == methods
+        assert set(table["box"]) == {"image"} and set(table["init"]) == {"random"}
+        assert table["published_mean"].notna().any()
+    cell = table.query("method == 'ours' and metric == 'dice' and modality == 'overall' and grid == 'native'").iloc[0]
+    assert cell["patients"] == 8 and cell["published_mean"] == 91.4
+
+
+def test_few_shot_trains_on_the_drawn_case_alone(hearts):
+    settings = json.loads((hearts.folder / RUNS / "ours_1_mri/settings.json").read_text("utf-8"))
+    everything = json.loads((hearts.folder / RUNS / "ours/settings.json").read_text("utf-8"))
+    assert len(settings["cases"]["mri"]["train"]) == 1 and len(settings["cases"]["ct"]["train"]) == 14
+    assert settings["steps"] == everything["steps"] and settings["sampling"] == everything["sampling"]
+
+
+def test_the_quirks_of_the_archive_are_noted(hearts):
+    log = (hearts.folder / "logs/phantoms/mmwhs_mri.log").read_text("utf-8")
+    assert "1002" in log and "421" in log
+
+
+def test_another_box_makes_all_cases_anew(hearts):
+    jobs = hearts.jobs("snakemake --cores 2 --config heart_box=paper -- results/tables/table5.csv")
+    assert jobs == {"preprocess": 2, "train": 4, "evaluate": 4, "table": 1}
+
+
+def test_imagenet_is_fetched_or_asked_for_but_never_left_out(hearts):
+    jobs = hearts.jobs("snakemake --cores 2 --config init=imagenet -- results/tables/table5.csv")
+    assert jobs == {"download_swin_tiny": 1, "settings": 4, "train": 4, "evaluate": 4, "table": 1}
+    shown = hearts.run("snakemake -n --cores 2 --config init=imagenet -- results/tables/table6.csv", check=False)
+    assert "no download of them is known" in shown and "init=random" in shown and "Traceback" not in shown
+
+
+def test_a_checkpoint_that_does_not_fit_is_an_error(hearts, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"no checkpoint")
+    shown = hearts.run(f"ssc train {RUNS}/ours --imagenet {tmp_path}/weights.pth --threads 1", check=False)
+    assert "init is random" in shown and "Traceback" not in shown
+
+
+@pytest.mark.parametrize("run", [f"{RUNS}/ours", "results/runs/phantom/smoke/abdomen/draw0/seed0/ours"])
+def test_a_folded_network_predicts_the_same(hearts, tmp_path, run):
+    scan = {
+        "heart": "data/phantom/mmwhs_ct/ct_train/ct_train_1003_image.nii.gz",
+        "abdomen": "data/phantom/btcv/RawData/Training/img/img0002.nii.gz",
+    }["heart" if "heart" in run else "abdomen"]
+    hearts.run(f"ssc fold {run} {tmp_path}/folded")
+    card = json.loads((tmp_path / "folded/ct.folded.json").read_text("utf-8"))
+    assert card["labels"] and card["preprocessing"]["spacing_mm"] and card["network"]["crop"]
+    labels = []
+    for name, folder in (("run", run), ("folded", tmp_path / "folded")):
+        hearts.run(f"ssc predict {folder} {scan} -o {tmp_path}/{name}.nii.gz --modality ct --threads 1")
+        labels.append(np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj))
+    assert np.mean(labels[0] == labels[1]) > 0.9999 and len(np.unique(labels[0])) > 1
+
+
+def test_a_backbone_is_free_to_choose(hearts):
+    jobs = hearts.jobs(
+        "snakemake --cores 2 results/predictions/phantom/smoke/heart_nnformer/fixed/seed0/ours/test/scores.csv"
+    )
+    assert jobs == {"preprocess": 2, "settings": 1, "train": 1, "evaluate": 1}
+    jobs = hearts.jobs("snakemake --cores 2 results/tables/abdomen_swin_unet.csv")
+    assert jobs == {"preprocess": 2, "settings": 4, "train": 4, "evaluate": 4, "table": 1}
