@@ -129,3 +129,21 @@ def evaluation(wildcards):
         "structures": str(matrix.tasks()[run.task].structures),
         "code": fingerprint("ssc/inference.py", "ssc/metrics.py"),
     }
+
+
+FIGURE_CODE = fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml")
+
+
+def tasks_of(half):
+    """Figure 4 alone shows the paper's two tasks, with a task's name that one."""
+    return [half.removeprefix("_")] if half else ["heart", "abdomen"]
+
+
+def main_runs(task):
+    """The trainings behind a task's main table."""
+    return table_runs(matrix.tasks()[task].main_table)
+
+
+def figure4_spec(wildcards):
+    runs = {task: [run.key for run in main_runs(task)] for task in tasks_of(wildcards.half)}
+    return {"data": settings.data, "scale": settings.scale, "runs": runs, "code": FIGURE_CODE}
