@@ -19,5 +19,8 @@ rule all:
     default_target: True
     input:
         [f"results/tables/{table.name}.csv" for table in matrix.tables().values() if table.published],
-        "results/figures/figure4_abdomen.pdf",
+        "results/tables/table3.csv",
+        "results/tables/published_audit.csv",
+        expand("results/figures/figure{number}.pdf", number=[1, 2, 3, 4, 5]),
+        expand("results/figures/curves_{task}.pdf", task=["heart", "abdomen"]),
         "results/notebooks/abdomen.ipynb",

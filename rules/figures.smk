@@ -1,6 +1,26 @@
 # The paper's figures, at the configured data, scale and seeds.
 
 
+rule diagram:
+    input:
+        table3="results/tables/table3.csv",
+    output:
+        pdf="results/figures/figure{number}.pdf",
+        png="results/figures/figure{number}.png",
+    log:
+        "logs/figures/figure{number}.log",
+    wildcard_constraints:
+        number="[123]",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        code=FIGURE_CODE,
+    message:
+        "Figure {wildcards.number}"
+    script:
+        "../workflow_scripts/diagram.py"
+
+
 rule figure4:
     input:
         scores=lambda w: [f"{r.predictions('test')}/scores.csv" for t in tasks_of(w.half) for r in main_runs(t)],

@@ -1,6 +1,39 @@
 # The paper's tables, at the configured data, scale and seeds.
 
 
+rule table3:
+    output:
+        "results/tables/table3.csv",
+    log:
+        "logs/tables/table3.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        settings=settings.model_dump_json(include={"data", "scale", "presets"}),
+        code=fingerprint("ssc/describe.py", "ssc/models", "config/matrix.yaml"),
+    message:
+        "table3: the backbones"
+    shell:
+        "python -m ssc describe {output} --settings {params.settings:q} > {log} 2>&1"
+
+
+rule published_audit:
+    input:
+        published="ssc/results/published.csv",
+    output:
+        "results/tables/published_audit.csv",
+    log:
+        "logs/tables/published_audit.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        code=fingerprint("ssc/results/audit.py"),
+    message:
+        "Contradictions inside the printed tables"
+    script:
+        "../workflow_scripts/published_audit.py"
+
+
 rule table:
     input:
         scores=lambda w: [f"{run.predictions('test')}/scores.csv" for run in table_runs(w.table)],

@@ -92,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("what", choices=("chaos", "swin_tiny"))
     download.add_argument("path", type=Path, help="folder, or file, to make")
 
+    describe = command(_describe, "describe", "Write Table 3: both backbones as they are built")
+    describe.add_argument("table", type=Path, help="CSV file to write")
+    describe.add_argument("--settings", type=json.loads, default={}, help="configuration (JSON)")
+
     command(_config, "config", "Print the default configuration with its explanations")
     return parser
 
@@ -211,6 +215,17 @@ def _download(options: argparse.Namespace) -> None:
         download(weights.address, options.path, weights.size, weights.sha256)
     except DataError as error:
         raise DataError(f"{error} Or name a copy of yours: --config swin_tiny=/path/to/file.") from None
+
+
+def _describe(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from ssc.config import Settings
+    from ssc.describe import describe
+
+    settings = Settings.read(options.settings)
+    with whole(options.table) as path:
+        pd.DataFrame(describe(settings, settings.data, settings.scale)).to_csv(path, index=False, lineterminator="\n")
 
 
 def _config(options: argparse.Namespace) -> None:
