@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SNAKEMAKE := snakemake --cores all --resources gpu=$(or $(GPUS),1)
 
-.PHONY: .venv help table6 all test check lab unlock clean
+.PHONY: .venv help table6 all report test check lab unlock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,6 +15,10 @@ table6: .venv/ready unlock ## the main job: phantoms in, the paper's Table 6 out
 
 all: .venv/ready unlock ## every table, figure and notebook there is
 	$(SNAKEMAKE) all
+
+report: .venv/ready ## results/report/report.html: tables, figures and how they were made, in one file
+	@mkdir -p results/report
+	snakemake --report results/report/report.html all
 
 test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end to end
 	$(MAKE) --no-print-directory check

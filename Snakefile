@@ -18,9 +18,10 @@ include: "rules/notebooks.smk"
 rule all:
     default_target: True
     input:
-        [f"results/tables/{table.name}.csv" for table in matrix.tables().values() if table.published],
+        TABLES,
+        "results/metrics.json",
         "results/tables/table3.csv",
         "results/tables/published_audit.csv",
         expand("results/figures/figure{number}.pdf", number=[1, 2, 3, 4, 5]),
-        expand("results/figures/curves_{task}.pdf", task=["heart", "abdomen"]),
-        "results/notebooks/abdomen.ipynb",
+        expand("results/figures/{kind}_{task}.pdf", kind=["curves", "learned"], task=["heart", "abdomen"]),
+        expand("results/notebooks/{name}.ipynb", name=["abdomen", "heart", "method"]),

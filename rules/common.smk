@@ -18,6 +18,9 @@ REAL_CORES = min(CORES, len(os.sched_getaffinity(0)))  # what this workflow may 
 GPUS_A_JOB = 1 if shutil.which("nvidia-smi") else 0
 
 
+TABLES = [f"results/tables/{table.name}.csv" for table in matrix.tables().values() if table.published]
+
+
 wildcard_constraints:
     data="phantom|real",
     scale="smoke|small|paper",
@@ -147,3 +150,8 @@ def main_runs(task):
 def figure4_spec(wildcards):
     runs = {task: [run.key for run in main_runs(task)] for task in tasks_of(wildcards.half)}
     return {"data": settings.data, "scale": settings.scale, "runs": runs, "code": FIGURE_CODE}
+
+
+def first_of_ours(task):
+    """The run of Ours on the first split of a task."""
+    return next(run for run in main_runs(task) if run.variant == "ours")

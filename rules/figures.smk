@@ -6,7 +6,12 @@ rule diagram:
         table3="results/tables/table3.csv",
     output:
         pdf="results/figures/figure{number}.pdf",
-        png="results/figures/figure{number}.png",
+        png=report(
+            "results/figures/figure{number}.png",
+            caption="captions/diagram.rst",
+            category="Figures",
+            labels={"figure": "Figure {number}"},
+        ),
     log:
         "logs/figures/figure{number}.log",
     wildcard_constraints:
@@ -31,7 +36,12 @@ rule figure4:
         ],
     output:
         pdf="results/figures/figure4{half}.pdf",
-        png="results/figures/figure4{half}.png",
+        png=report(
+            "results/figures/figure4{half}.png",
+            caption="captions/figure4.rst",
+            category="Figures",
+            labels={"figure": "Figure 4{half}"},
+        ),
     log:
         "logs/figures/figure4{half}.log",
     wildcard_constraints:
@@ -53,7 +63,12 @@ rule figure5:
         scores=[f"{run.predictions('test')}/scores.csv" for run in table_runs("tau")],
     output:
         pdf="results/figures/figure5.pdf",
-        png="results/figures/figure5.png",
+        png=report(
+            "results/figures/figure5.png",
+            caption="captions/figure5.rst",
+            category="Figures",
+            labels={"figure": "Figure 5"},
+        ),
     log:
         "logs/figures/figure5.log",
     conda:
@@ -76,8 +91,14 @@ rule curves:
     input:
         lambda w: [f"{run.folder}/history.csv" for run in main_runs(w.task)],
     output:
+        csv="results/figures/curves_{task}.csv",
         pdf="results/figures/curves_{task}.pdf",
-        png="results/figures/curves_{task}.png",
+        png=report(
+            "results/figures/curves_{task}.png",
+            caption="captions/curves.rst",
+            category="Figures",
+            labels={"figure": "training curves, {task}"},
+        ),
     log:
         "logs/figures/curves_{task}.log",
     conda:
@@ -93,3 +114,55 @@ rule curves:
         "Training curves of {wildcards.task}"
     script:
         "../workflow_scripts/curves.py"
+
+
+rule learned:
+    input:
+        weights="results/runs/{key}/weights.safetensors",
+        record="results/runs/{key}/run.json",
+        settings="results/runs/{key}/settings.json",
+        cases=lambda w: case_manifests(run_of(w)),
+    output:
+        "results/learned/{key}.npz",
+    log:
+        "logs/learned/{key}.log",
+    conda:
+        "../envs/environment.yaml"
+    threads: job_threads
+    resources:
+        real_threads=real_threads,
+    params:
+        code=fingerprint("ssc/learned.py"),
+    message:
+        "What {wildcards.key} has learned"
+    shell:
+        "python -m ssc learned results/runs/{wildcards.key} {output} --threads {resources.real_threads} > {log} 2>&1"
+
+
+rule learned_figure:
+    input:
+        arrays=lambda w: f"results/learned/{first_of_ours(w.task).key}.npz",
+        history=lambda w: f"{first_of_ours(w.task).folder}/history.csv",
+    output:
+        pdf="results/figures/learned_{task}.pdf",
+        png=report(
+            "results/figures/learned_{task}.png",
+            caption="captions/learned.rst",
+            category="Figures",
+            labels={"figure": "what Ours has learned, {task}"},
+        ),
+    log:
+        "logs/figures/learned_{task}.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        spec=lambda w: {
+            "data": settings.data,
+            "scale": settings.scale,
+            "run": first_of_ours(w.task).key,
+            "code": FIGURE_CODE,
+        },
+    message:
+        "What Ours has learned of {wildcards.task}"
+    script:
+        "../workflow_scripts/learned.py"

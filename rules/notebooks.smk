@@ -1,16 +1,41 @@
 # Notebooks, generated and executed; they read the results by relative path.
 
 
-rule notebook:
+rule task_notebook:
     input:
-        table="results/tables/table6.csv",
-        figure="results/figures/figure4_abdomen.png",
-        histories=[f"{run.folder}/history.csv" for run in table_runs("table6")],
-        scores=[f"{run.predictions('test')}/scores.csv" for run in table_runs("table6")],
+        table=lambda w: f"results/tables/{matrix.tasks()[w.task].main_table}.csv",
+        figure="results/figures/figure4_{task}.png",
+        histories=lambda w: [f"{run.folder}/history.csv" for run in main_runs(w.task)],
+        scores=lambda w: [f"{run.predictions('test')}/scores.csv" for run in main_runs(w.task)],
     output:
-        "results/notebooks/abdomen.ipynb",
+        "results/notebooks/{task}.ipynb",
     log:
-        "logs/notebooks/abdomen.log",
+        "logs/notebooks/{task}.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        spec=lambda w: {
+            "data": settings.data,
+            "scale": settings.scale,
+            "code": fingerprint("ssc/results/notebooks.py"),
+            "runs": [run.key for run in main_runs(w.task)],
+        },
+    message:
+        "Notebook of the task {wildcards.task}"
+    script:
+        "../workflow_scripts/notebook.py"
+
+
+rule method_notebook:
+    input:
+        expand("results/figures/figure{number}.png", number=[1, 2, 3, 5]),
+        expand("results/figures/learned_{task}.png", task=["abdomen", "heart"]),
+        "results/tables/table3.csv",
+        "results/tables/published_audit.csv",
+    output:
+        "results/notebooks/method.ipynb",
+    log:
+        "logs/notebooks/method.log",
     conda:
         "../envs/environment.yaml"
     params:
@@ -18,9 +43,9 @@ rule notebook:
             "data": settings.data,
             "scale": settings.scale,
             "code": fingerprint("ssc/results/notebooks.py"),
-            "runs": [run.key for run in table_runs("table6")],
+            "runs": [],
         },
     message:
-        "Notebook of the abdominal task"
+        "Notebook of the method"
     script:
         "../workflow_scripts/notebook.py"

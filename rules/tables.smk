@@ -17,6 +17,23 @@ rule table3:
         "python -m ssc describe {output} --settings {params.settings:q} > {log} 2>&1"
 
 
+rule metrics:
+    input:
+        TABLES,
+    output:
+        "results/metrics.json",
+    log:
+        "logs/metrics.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        code=fingerprint("workflow_scripts/metrics.py"),
+    message:
+        "Overall means for `dvc metrics`"
+    script:
+        "../workflow_scripts/metrics.py"
+
+
 rule published_audit:
     input:
         published="ssc/results/published.csv",
@@ -42,7 +59,9 @@ rule table:
     output:
         csv="results/tables/{table}.csv",
         markdown="results/tables/{table}.md",
-        html="results/tables/{table}.html",
+        html=report(
+            "results/tables/{table}.html", caption="captions/table.rst", category="Tables", labels={"table": "{table}"}
+        ),
         latex="results/tables/{table}.tex",
     log:
         "logs/tables/{table}.log",

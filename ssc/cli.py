@@ -92,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("what", choices=("chaos", "swin_tiny"))
     download.add_argument("path", type=Path, help="folder, or file, to make")
 
+    learned = command(_learned, "learned", "Write what a run with External Attention Modules has learned")
+    learned.add_argument("run", type=Path)
+    learned.add_argument("arrays", type=Path, help=".npz file to write")
+    threads(learned)
+
     describe = command(_describe, "describe", "Write Table 3: both backbones as they are built")
     describe.add_argument("table", type=Path, help="CSV file to write")
     describe.add_argument("--settings", type=json.loads, default={}, help="configuration (JSON)")
@@ -215,6 +220,14 @@ def _download(options: argparse.Namespace) -> None:
         download(weights.address, options.path, weights.size, weights.sha256)
     except DataError as error:
         raise DataError(f"{error} Or name a copy of yours: --config swin_tiny=/path/to/file.") from None
+
+
+def _learned(options: argparse.Namespace) -> None:
+    from ssc.device import use_threads
+    from ssc.learned import write_learned
+
+    use_threads(options.threads)
+    write_learned(options.run, options.arrays)
 
 
 def _describe(options: argparse.Namespace) -> None:

@@ -146,6 +146,7 @@ class RunSettings(Strict):
 
 
 NETWORK_KEYS = ("crop", "width", "heads", "windows", "stochastic_depth")
+SAMPLING_KEYS = ("crop", "images", "translation")
 OPTIMISER_KEYS = ("schedule", "learning_rate", "warm_up", "beta2", "weight_decay", "clip", "validations", "save_every")
 INDENT = " " * 10
 TRAINING_CODE = ("ssc/models", "ssc/losses.py", "ssc/training.py", "ssc/data")
@@ -175,7 +176,7 @@ def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
         flags=variant.flags(),
         network=network,
         optimiser={key: getattr(preset, key) for key in OPTIMISER_KEYS},
-        sampling={"crop": preset.crop, "images": preset.images, **settings.augmentation.model_dump()},
+        sampling={key: getattr(preset, key) for key in SAMPLING_KEYS} | settings.augmentation.model_dump(),
         losses=weights,
         code=fingerprint(*TRAINING_CODE),
     )

@@ -80,7 +80,7 @@ class Predictor:
         """From the folder of a trained run. Raises RunError where it is incomplete."""
         run, settings, record, state = read_run(folder)
         flags = {**settings.flags, "eam": False, "icr": False}
-        network = _network(run.task, run.modalities, flags, settings.network)
+        network = build_network(run.task, run.modalities, flags, settings.network)
         network.load_state_dict(inference_state(state, settings.flags["modulation"]))
         network.to(device).eval()
         networks = dict.fromkeys(run.modalities, network)
@@ -93,7 +93,7 @@ class Predictor:
         for path in sorted(folder.glob(FOLDED)):
             card = json.loads(path.read_text("utf-8"))
             modality = card["modality"]
-            network = _network(card["task"], (modality,), matrix.variants()["backbone"].flags(), card["network"])
+            network = build_network(card["task"], (modality,), matrix.variants()["backbone"].flags(), card["network"])
             network.load_state_dict(load_file(folder / card["weights"]))
             networks[modality], preprocessing[modality] = network.to(device).eval(), card["preprocessing"]
         return cls(networks, preprocessing, card["network"]["crop"], overlap)
@@ -121,7 +121,8 @@ def read_run(folder: Path) -> tuple[matrix.Run, RunSettings, dict, dict[str, Ten
     return run, settings, record, load_file(folder / "weights.safetensors")
 
 
-def _network(task: str, modalities: Sequence[str], flags: dict[str, bool], settings: dict) -> Network:
+def build_network(task: str, modalities: Sequence[str], flags: dict[str, bool], settings: dict) -> Network:
+    """An untrained network of a task, for its state to be loaded into."""
     row = matrix.tasks()[task]
     return Network(row.backbone, row.spatial_dims, row.classes, modalities, flags, settings)
 
@@ -132,7 +133,7 @@ def write_folded(folder: Path, out: Path) -> None:
     The JSON holds all that a scan needs on its way: spacing, intensities, window, labels.
     """
     run, settings, record, state = read_run(folder)
-    network = _network(run.task, run.modalities, settings.flags, settings.network)
+    network = build_network(run.task, run.modalities, settings.flags, settings.network)
     network.load_state_dict(state)
     labels = {structure.name: value for value, structure in enumerate(matrix.tasks()[run.task].structures, start=1)}
     for modality in run.modalities:

@@ -42,6 +42,7 @@ class Preset(Strict):
     weight_decay: float = Field(ge=0, description="of AdamW, on matrices only")
     clip: float = Field(gt=0, description="largest gradient norm")
     augmentation: float = Field(ge=0, description="strength: factor on rotation, scaling, intensity and noise")
+    translation: int = Field(0, ge=0, description="shift of a crop in the plane, ± voxels, where it spans the plane")
     development_augmentation: float | None = Field(None, ge=0, description="the same for the development split")
     validations: int = Field(ge=0, description="how often the validation cases are scored during a run")
     save_every: int = Field(gt=0, description="steps between two saves of a run under way")
@@ -118,9 +119,9 @@ _PAPER_2D = {**_PAPER, "width": 96, "heads": (3, 6, 12, 24), "windows": (8, 8, 8
 _ABDOMEN = dict(spacing_mm=(8.0, 1.5, 1.5), plane=256)
 _ABDOMEN_PHANTOM = dict(spacing_mm=(8.0, 6.0, 6.0), plane=64, learning_rate=1.2e-2, augmentation=0.4)
 _ABDOMEN_REAL = dict(spacing_mm=(8.0, 4.0, 4.0), plane=96, learning_rate=6e-3)
-_HEART = dict(spacing_mm=(1.0, 1.0, 1.0), plane=256)
-_HEART_SMALL = dict(spacing_mm=(2.0, 2.0, 2.0), plane=128, learning_rate=3e-3, augmentation=0.4)
-_HEART_SMOKE = {**_HEART_SMALL, "spacing_mm": (4.0, 4.0, 4.0), "plane": 64}
+_HEART = dict(spacing_mm=(1.0, 1.0, 1.0), plane=256, translation=12)
+_HEART_SMALL = dict(spacing_mm=(2.0, 2.0, 2.0), plane=128, learning_rate=3e-3, augmentation=0.4, translation=6)
+_HEART_SMOKE = {**_HEART_SMALL, "spacing_mm": (4.0, 4.0, 4.0), "plane": 64, "translation": 3}
 
 
 def _preset(*parts: dict[str, Any], **values: Any) -> Preset:
@@ -155,16 +156,24 @@ def _heart() -> DataPresets:
 
 
 def _abdomen_swin_unet() -> DataPresets:
-    paper = _preset(_PAPER_2D, _ABDOMEN, crop=(3, 256, 256))
+    paper = _preset(_PAPER_2D, _ABDOMEN, crop=(3, 256, 256), translation=12)
     return DataPresets(
         phantom=Scales(
             smoke=_preset(_SMALL_2D, _ABDOMEN_PHANTOM, _SMOKE_2D, crop=(3, 64, 64)),
-            small=_preset(_SMALL_2D, _ABDOMEN_PHANTOM, crop=(3, 64, 64), learning_rate=2e-3, steps=600),
+            small=_preset(_SMALL_2D, _ABDOMEN_PHANTOM, crop=(3, 64, 64), translation=3, learning_rate=3e-3, steps=600),
             paper=paper,
         ),
         real=Scales(
             smoke=_preset(_SMALL_2D, _ABDOMEN_REAL, _SMOKE_2D, crop=(3, 96, 96)),
-            small=_preset(_SMALL_2D, _ABDOMEN_REAL, crop=(3, 96, 96), learning_rate=2e-3, steps=2_000, save_every=200),
+            small=_preset(
+                _SMALL_2D,
+                _ABDOMEN_REAL,
+                crop=(3, 96, 96),
+                translation=5,
+                learning_rate=3e-3,
+                steps=2_000,
+                save_every=200,
+            ),
             paper=paper,
         ),
     )
@@ -172,9 +181,9 @@ def _abdomen_swin_unet() -> DataPresets:
 
 def _heart_nnformer() -> DataPresets:
     scales = Scales(
-        smoke=_preset(_SMALL, _HEART_SMOKE, _SMOKE, crop=(16, 32, 32)),
-        small=_preset(_SMALL, _HEART_SMALL, crop=(32, 64, 64), learning_rate=6e-3, steps=1_000),
-        paper=_preset(_PAPER, _HEART, crop=(64, 128, 128)),
+        smoke=_preset(_SMALL, _HEART_SMOKE, _SMOKE, crop=(16, 32, 32), translation=0),
+        small=_preset(_SMALL, _HEART_SMALL, crop=(32, 64, 64), translation=0, learning_rate=6e-3, steps=1_000),
+        paper=_preset(_PAPER, _HEART, crop=(64, 128, 128), translation=0),
     )
     return DataPresets(phantom=scales, real=scales)
 

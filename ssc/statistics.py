@@ -115,6 +115,19 @@ def add_intervals(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return table.merge(pd.DataFrame(found, columns=[*place, "low", "high", "interval"]), on=place, how="left")
 
 
+def add_seed_spread(table: pd.DataFrame, scores: pd.DataFrame, methods: Sequence[str], structures: Sequence[str]):
+    """A column ``std_over_seeds``: of the means that each seed alone gives (ddof 0); NaN for one seed.
+
+    ``std`` beside it is that over cases (and seeds, pooled).
+    """
+    place = ["grid", "method", "metric", "modality", "structure"]
+    each = [summarise(own, methods, structures) for _, own in scores.groupby("seed")]
+    if len(each) == 1:
+        return table.assign(std_over_seeds=float("nan"))
+    spread = pd.concat(each).groupby(place)["mean"].std(ddof=0).rename("std_over_seeds").reset_index()
+    return table.merge(spread, on=place, how="left")
+
+
 def _by_patient(rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Sum and number of results of every patient (rows) and structure (columns)."""
     groups = rows.groupby(["case", "structure"], sort=False)[column]

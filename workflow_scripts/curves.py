@@ -1,4 +1,6 @@
-"""Training curves of all variants of a task, on its first split."""
+"""Training curves of all variants of a task on its first split: as a figure, and as a table for `dvc plots`."""
+
+import pandas as pd
 
 from ssc import matrix
 from ssc.results.figures import save, training_curves
@@ -6,4 +8,6 @@ from ssc.results.figures import save, training_curves
 spec = snakemake.params.spec
 runs = [matrix.Run.from_key(key) for key in spec["runs"]]
 first = [run for run in runs if (run.split, run.seed) == (runs[0].split, runs[0].seed)]
+histories = pd.concat(pd.read_csv(run.folder / "history.csv").assign(method=run.variant) for run in first)
+histories.to_csv(snakemake.output.csv, index=False, lineterminator="\n")
 save(training_curves(first, f"{spec['data']} data, {spec['scale']} scale"), snakemake.output)

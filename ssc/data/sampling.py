@@ -60,7 +60,7 @@ def augmentation(settings: dict[str, Any], strength: float, classes: int, spatia
     about the slice axis only, since MONAI turns voxels and these are not cubes; borders repeat the edge,
     never a mirror image.
     """
-    p, crop = settings["probability"], settings["crop"]
+    p, crop, shift = settings["probability"], settings["crop"], settings["translation"]
     scaling, intensity = settings["scaling"] * strength, settings["intensity"] * strength
     rotation = float(np.deg2rad(settings["rotation_deg"] * strength))
     to_plane = SqueezeDimd("image", dim=0), Lambdad("label", lambda label: label[:, crop[0] // 2])
@@ -80,6 +80,7 @@ def augmentation(settings: dict[str, Any], strength: float, classes: int, spatia
                 ["image", "label"],
                 prob=p,
                 rotate_range=(rotation, 0, 0) if spatial_dims == 3 else (rotation,),
+                translate_range=((0, shift, shift) if spatial_dims == 3 else (shift, shift)),
                 scale_range=(scaling,) * spatial_dims,  # one number would scale the first axis alone
                 mode=["bilinear", "nearest"],
                 padding_mode="border",

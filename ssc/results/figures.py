@@ -159,6 +159,68 @@ def figure5(table: pd.DataFrame, temperatures: dict[str, float], scores: pd.Data
     return figure
 
 
+def learned(
+    arrays: dict[str, np.ndarray], history: pd.DataFrame, task: matrix.Task, names: Sequence[str], note: str
+) -> plt.Figure:
+    """What Ours has learned: auxiliary maps, class correlations E, cosines of the class embeddings, Φ.
+
+    ``arrays``: what ``ssc.learned`` wrote; ``history``: of the same run; ``names``: of the classes.
+    """
+    figure = plt.figure(figsize=(11, 13), layout="constrained", facecolor="white")
+    maps, correlations, lines = figure.subfigures(3, 1, height_ratios=(2.2, 2, 1.5))
+    _draw_auxiliary(maps, arrays, task, names)
+    _draw_correlations(correlations, arrays, task, names)
+    cosine, phi = lines.subplots(1, 2)
+    for name in names:
+        cosine.plot(history["step"], history[f"cosine_{name}"], label=name)
+    cosine.set(xlabel="step", ylabel="cosine of CT's and MRI's embedding", title="class embeddings, Eq. 10")
+    cosine.legend(frameon=False, fontsize=8)
+    for modality in task.modalities:
+        for branch, style in ((0, "-"), (1, "--")):
+            label = f"{modality.upper()}, {'attention' if branch == 0 else 'MLP'}"
+            phi.plot(arrays[f"{modality}/phi"][:, branch], style, marker=".", label=label)
+    phi.set(xlabel="block, encoder then decoder", ylabel="mean |Φ - 1|", title="channel multiplication, Eq. 13")
+    phi.legend(frameon=False, fontsize=8)
+    figure.supxlabel(note, fontsize=9)
+    return figure
+
+
+def _draw_auxiliary(part: SubFigure, arrays: dict, task: matrix.Task, names: Sequence[str]) -> None:
+    """A row a modality: the slice with its labels, then the finest auxiliary map of every class."""
+    part.suptitle("auxiliary maps at scale 3, Eq. 9 (class probability)")
+    axes = part.subplots(len(task.modalities), len(names) + 1)
+    colours = ListedColormap([s.colour for s in task.structures])
+    for row, modality in zip(axes, task.modalities, strict=True):
+        for axis in row:
+            axis.axis("off")
+        row[0].imshow(_as_on_page(arrays[f"{modality}/image"]), cmap="gray")
+        labels = np.ma.masked_equal(_as_on_page(arrays[f"{modality}/label"]), 0)
+        row[0].imshow(labels, cmap=colours, vmin=0.5, vmax=task.classes - 0.5, alpha=0.5)
+        row[0].set_title(f"{modality.upper()}, truth", fontsize=9)
+        for axis, name, probability in zip(row[1:], names, arrays[f"{modality}/auxiliary"], strict=True):
+            axis.imshow(_as_on_page(probability), cmap="magma", vmin=0, vmax=1)
+            axis.set_title(name, fontsize=9)
+
+
+def _as_on_page(plane: np.ndarray) -> np.ndarray:
+    """A plane (H, W) of a case, whose axes run to the patient's right and to the front or head, as it is looked at."""
+    return np.flip(plane, axis=(0, 1))
+
+
+def _draw_correlations(part: SubFigure, arrays: dict, task: matrix.Task, names: Sequence[str]) -> None:
+    """Softmax of E over j, CT above MRI, one column a scale."""
+    part.suptitle("class correlations softmax(E) at each scale, Eq. 8")
+    axes = part.subplots(len(task.modalities), 3)
+    for row, modality in zip(axes, task.modalities, strict=True):
+        for scale, axis in enumerate(row, start=1):
+            e = arrays[f"{modality}/E{scale}"]
+            shares = np.exp(e - e.max(axis=1, keepdims=True))
+            axis.imshow(shares / shares.sum(axis=1, keepdims=True), cmap="viridis", vmin=0, vmax=1)
+            axis.set_title(f"{modality.upper()}, scale {scale}", fontsize=9)
+            axis.set_xticks(range(len(names)), names, fontsize=7, rotation=30)
+            axis.set_yticks(range(len(names)), names if scale == 1 else [""] * len(names), fontsize=7)
+
+
 def training_curves(runs: Sequence[matrix.Run], note: str) -> plt.Figure:
     """Segmentation and auxiliary loss of every variant over the steps, modality by modality."""
     modalities = list(matrix.tasks()[runs[0].task].modalities)

@@ -1,6 +1,6 @@
-"""The notebook of the abdominal task: written cell by cell, executed in a fresh kernel.
+"""The notebooks: written cell by cell, executed in a fresh kernel.
 
-It reads result files by relative path, so it opens and runs again wherever the project's folder lies.
+They read result files by relative path, so they open and run again wherever the project's folder lies.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from ssc.results.tables import warning
 from ssc.whole import whole
 
 CURVES = ("joint_v2", "joint_v3", "ours")  # variants whose training is drawn
+TITLES = {
+    "abdomen": "Abdominal organs in CT and MRI that were never paired",
+    "heart": "The heart in CT and MRI that were never paired",
+}
 
 # Cells are parted by lines of %%text or %%code.
-ABDOMEN = """
-# Abdominal organs in CT and MRI that were never paired
+TASK = """
+# $title
 
 > **$warning**
 
-Data: `$data`, scale: `$scale`, $count trainings. One network segments liver, spleen and kidneys in both
+Data: `$data`, scale: `$scale`, $count trainings. One network segments $structures in both
 modalities. While it trains, an External Attention Module for each modality asks the feature maps for every
 class, and two losses pull the answers of CT and MRI together; at inference the modules are gone.
 
@@ -40,14 +44,14 @@ import pandas as pd
 from IPython.display import HTML, Image
 
 root = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "Snakefile").exists())
-table = pd.read_csv(root / "results/tables/table6.csv")
+table = pd.read_csv(root / "results/tables/$table.csv")
 table[["data", "scale", "seed", "init", "commit"]].drop_duplicates()
 %%text
-## Table 6
+## $heading
 
 Ours on top, the paper's figure below it in grey: mean ± standard deviation over the test results of all draws.
 %%code
-page = (root / "results/tables/table6.html").read_text("utf-8")
+page = (root / "results/tables/$table.html").read_text("utf-8")
 HTML(page.split("<body>")[1].split("</body>")[0])
 %%text
 ## The methods side by side
@@ -69,7 +73,7 @@ plt.show()
 
 The case whose Dice is the median of *Ours*: chosen by that rule, not by looks.
 %%code
-Image(root / "results/figures/figure4_abdomen.png", width=1100)
+Image(root / "results/figures/figure4_$task.png", width=1100)
 %%text
 ## Case by case
 
@@ -109,13 +113,96 @@ axes[1].legend()
 plt.show()
 """
 
+METHOD = """
+# One network, two modalities: the method in pictures
 
-def abdomen(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
-    """The story of Table 6 for these runs, not yet executed."""
-    first = runs[0]
+> **$warning**
+
+CT and MRI show the same anatomy in different grey values, and hospitals rarely have both of one patient. The method
+trains one network on both, unpaired. It asks the feature maps of each image what they know of every class, and holds
+the answers of the two modalities together. At inference all of that is dropped.
+
+The workflow wrote and ran this notebook. Every picture is drawn from the code or from results.
+%%code
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import Image, display
+
+root = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "Snakefile").exists())
+figures = root / "results/figures"
+Image(figures / "figure3.png", width=1000)
+%%text
+## Three ways to train jointly
+
+V1 keeps an encoder for each modality. V2 shares everything but the image embeddings and the attention modules. V3 lets
+the class embeddings of a modality scale the channels of every block: a few vectors instead of a second encoder.
+%%code
+Image(figures / "figure1.png", width=1000)
+%%text
+## The External Attention Module
+
+Class embeddings are queries, the decoder's feature map gives keys and values. The products are the semantic-aware
+maps; from them come the auxiliary segmentation, the next scale's embeddings, and the correlations E between classes.
+%%code
+Image(figures / "figure2.png", width=900)
+%%text
+## Eq. 6-8 without the large array
+
+As printed, every pair of classes has its own weighted maps of all heads. Since one gate weights all heads of a class
+alike, the heads can be summed first. Both ways, on random numbers:
+%%code
+generator = np.random.default_rng(0)
+classes, heads, positions = 5, 4, 60
+maps = generator.normal(size=(classes, heads, positions))  # A
+kernels = generator.normal(size=(classes, heads))  # K
+similarity = np.einsum("in,jnp->ijp", kernels, maps)  # Eq. 6
+gates = np.exp(similarity) / np.exp(similarity).sum(axis=1, keepdims=True)  # Eq. 7: over classes j
+literal = np.array([
+    [sum((gates[i, j] * maps[j, n]).sum() for n in range(heads)) / gates[i, j].sum() for j in range(classes)]
+    for i in range(classes)
+])
+totals = maps.sum(axis=1)
+fast = (gates * totals).sum(axis=-1) / gates.sum(axis=-1)
+abs(literal - fast).max()
+%%text
+## The two backbones (Table 3)
+%%code
+table3 = pd.read_csv(root / "results/tables/table3.csv", keep_default_na=False)
+table3.pivot(index="row", columns="backbone", values="ours").loc[table3["row"].unique()]
+%%text
+## What Ours has learned
+
+One window of the first test case of each modality. If the consistency terms do their work, the correlations of CT and
+MRI look alike and the cosines of the class embeddings rise.
+%%code
+display(Image(figures / "learned_abdomen.png", width=900), Image(figures / "learned_heart.png", width=900))
+%%text
+## The temperature of the image consistency (Figure 5)
+%%code
+Image(figures / "figure5.png", width=560)
+%%text
+## Where the printed tables contradict themselves
+
+Means and differences, computed again from the other printed cells. Rounding explains all others.
+%%code
+pd.read_csv(root / "results/tables/published_audit.csv")
+"""
+
+
+def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
+    """The story of a task's main table for its runs, not yet executed."""
+    first, task = runs[0], matrix.tasks()[runs[0].task]
+    table = matrix.tables()[task.main_table]
     drawn = [run for run in runs if run.split == first.split and run.seed == first.seed and run.variant in CURVES]
-    text = Template(ABDOMEN).substitute(
-        warning=warning(first.data, matrix.tasks()[first.task]),
+    text = Template(TASK).substitute(
+        title=TITLES[task.name],
+        heading=f"Table {table.published}",
+        structures=", ".join(structure.name.replace("_", " ") for structure in task.structures),
+        table=table.name,
+        task=task.name,
+        warning=warning(first.data, task),
         data=first.data,
         scale=first.scale,
         split=first.split,
@@ -123,6 +210,12 @@ def abdomen(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
         scores=_literal([f"{run.predictions('test')}/scores.csv" for run in runs if run.variant == "ours"]),
         histories=_literal({matrix.variants()[run.variant].label: f"{run.folder}/history.csv" for run in drawn}),
     )
+    return _notebook("%%text\n" + text.strip())
+
+
+def method_notebook(data: str) -> nbformat.NotebookNode:
+    """The method in pictures, not yet executed."""
+    text = Template(METHOD).substitute(warning=warning(data, matrix.tasks()["abdomen"]))
     return _notebook("%%text\n" + text.strip())
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ssc import matrix
 from ssc.errors import RunError
-from ssc.statistics import SIGNIFICANT, add_differences, add_intervals, add_tests, summarise
+from ssc.statistics import SIGNIFICANT, add_differences, add_intervals, add_seed_spread, add_tests, summarise
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 ARROWS = {"dice": "Dice (%) ↑", "asd": "Average symmetric surface distance (mm) ↓"}
@@ -51,6 +51,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     scores = read_scores(runs)
     rows = add_differences(summarise(scores, table.trained, structures), table.reference)
     rows = add_tests(add_intervals(rows, scores), scores, table.reference)
+    rows = add_seed_spread(rows, scores, table.trained, structures)
     published = pd.read_csv(PUBLISHED, dtype={"table": str}).query("table == @table.published")
     place = ["method", "modality", "structure", "metric"]
     figures = {name: f"published_{name}" for name in ("mean", "std", "difference")}
@@ -63,11 +64,26 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         seed=" ".join(sorted({str(run.seed) for run in runs})),
         **_provenance(runs),
     )
-    columns = [*place, "mean", "low", "high", "interval", "std", "n", "patients", "difference", "p", *figures.values()]
+    columns = [
+        *place,
+        "mean",
+        "low",
+        "high",
+        "interval",
+        "std",
+        "std_over_seeds",
+        "n",
+        "patients",
+        "difference",
+        "p",
+        *figures.values(),
+    ]
     counts = ["missed", "absent", "false_positive"]
     rows = rows[[*columns, *counts, "asd_common", "grid", "data", "scale", "seed", "init", "box", "commit"]]
     rows = rows.astype(dict.fromkeys(["n", "patients", *counts], "Int64"))
-    return rows.round(dict.fromkeys(["mean", "low", "high", "std", "difference", "p", "asd_common"], 4))
+    return rows.round(
+        dict.fromkeys(["mean", "low", "high", "std", "std_over_seeds", "difference", "p", "asd_common"], 4)
+    )
 
 
 def _literature(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
@@ -136,13 +152,17 @@ def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
     several = f"{len(table.draws)} draws pooled, which overlap" if len(table.draws) > 1 else "one split"
     return (
         f"Mean ± standard deviation over the test results of {several} ({counts}). "
-        f"After a mean: its {_interval_name(rows)}, and in round brackets the difference to "
+        f"After a mean: {_spread_name(rows)}its {_interval_name(rows)}, and in round brackets the difference to "
         f"{_label(table, table.reference)}. {_tests(table, rows)} Second figure of a cell: the paper's. "
         "A dagger and a number: so many results in which the structure was missed; they count as Dice 0 and have "
         "no surface distance (a mean is over the structures that have one), so compare asd_common in the CSV. "
         f"{BOXES[rows['box'].iloc[0]]} "
         f"Seeds {rows['seed'].iloc[0]}, initialisation {rows['init'].iloc[0]}, commit {rows['commit'].iloc[0]}."
     )
+
+
+def _spread_name(rows: pd.DataFrame) -> str:
+    return "± its standard deviation over seeds, then " if rows["std_over_seeds"].notna().any() else ""
 
 
 def _interval_name(rows: pd.DataFrame) -> str:
@@ -198,6 +218,8 @@ def _figure(row: pd.Series, prefix: str = "") -> str:
     text = f"{mean:.{digits}f}"
     if not pd.isna(std):
         return f"{text}±{std:.{digits}f}"
+    if not prefix and pd.notna(row["std_over_seeds"]):
+        text += f"±{row['std_over_seeds']:.{digits}f}"
     if not prefix and pd.notna(row["low"]):
         text += f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
     if pd.notna(difference):

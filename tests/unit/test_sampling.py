@@ -8,7 +8,7 @@ from ssc.config import Augmentation
 from ssc.data.sampling import Sampler, augmentation, neighbouring_slices, pad_to
 
 CROP = (12, 24, 24)
-SETTINGS = {"crop": CROP, "images": 2, **Augmentation(class_ratios=(0.0, 1.0)).model_dump()}
+SETTINGS = {"crop": CROP, "images": 2, "translation": 0, **Augmentation(class_ratios=(0.0, 1.0)).model_dump()}
 
 
 def _cases(n=3, size=(14, 40, 40)):
@@ -141,6 +141,21 @@ def test_in_2d_the_plane_turns():
     for seed in range(6):
         assert 2 * (turned(disc, seed) & disc).sum() / (turned(disc, seed).sum() + disc.sum()) > 0.93
     assert min((turned(bar, seed) & bar).sum() for seed in range(6)) < 0.8 * bar.sum()
+
+
+def test_a_crop_that_spans_the_plane_is_shifted_in_the_plane():
+    """A dot moves by at most the given voxels along both axes of the plane, and stays in its slice."""
+    dot = torch.zeros(1, *CROP, dtype=torch.uint8)
+    dot[:, 6, 12, 12] = 1
+    only = {"probability": 1.0, "rotation_deg": 0.0, "scaling": 0.0, "translation": 4}
+    transform, places = augmentation({**SETTINGS, **only}, 1.0, 2, 3), set()
+    for seed in range(12):
+        transform.set_random_state(seed=seed)
+        places |= {
+            tuple(place) for place in transform({"image": dot.float(), "label": dot})[0]["label"][0].nonzero().tolist()
+        }
+    assert len(places) > 6 and {z for z, _, _ in places} == {6}
+    assert all(abs(y - 12) <= 4 and abs(x - 12) <= 4 for _, y, x in places)
 
 
 def test_each_slice_stands_between_its_neighbours():

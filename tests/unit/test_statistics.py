@@ -1,11 +1,13 @@
 """From cases to a table's rows, by hand."""
 
+import itertools
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from ssc.statistics import add_differences, summarise
+from ssc.statistics import add_differences, add_intervals, add_seed_spread, add_tests, holm, summarise
 
 STRUCTURES = ("liver", "spleen")
 
@@ -86,3 +88,93 @@ def test_rows_stand_in_the_papers_order(table):
     dice = table[table["metric"] == "dice"]
     assert list(dice["method"].unique()) == ["base", "ours"]
     assert list(dice[dice["method"] == "base"]["structure"]) == ["liver", "spleen", "mean"] * 2 + ["mean"]
+
+
+def _patients(values, method="ours", modality="ct", structure="liver", seed=0):
+    """One result a patient: values by patient number."""
+    return pd.DataFrame(
+        {"grid": "native", "method": method, "modality": modality, "structure": structure, "split": "draw0",
+         "seed": seed, "case": f"{modality}{i}", "status": "found", "dice": value, "asd_mm": 1.0}
+        for i, value in enumerate(values)
+    )  # fmt: skip
+
+
+def _with_intervals(scores):
+    methods = list(scores["method"].unique())
+    return add_intervals(summarise(scores, methods, list(scores["structure"].unique())), scores)
+
+
+SIX = [10.0, 20.0, 40.0, 50.0, 70.0, 90.0]
+
+
+def test_an_interval_is_that_of_all_resamples_of_the_patients():
+    """All 6^6 resamples of six patients, one by one."""
+    row = _row(_with_intervals(_patients(SIX)), "ours", "ct", "liver", "dice")
+    low, high = np.percentile([np.mean(drawn) for drawn in itertools.product(SIX, repeat=6)], [2.5, 97.5])
+    assert row["interval"] == "bootstrap"
+    assert row["low"] == pytest.approx(low, abs=1) and row["high"] == pytest.approx(high, abs=1)
+
+
+def test_all_results_of_a_patient_are_drawn_together():
+    """Two results of each patient, one far above the other: their spread must not widen the interval."""
+    twice = pd.concat([_patients([v - 9 for v in SIX]), _patients([v + 9 for v in SIX]).assign(split="draw1")])
+    once, both = (_row(_with_intervals(s), "ours", "ct", "liver", "dice") for s in (_patients(SIX), twice))
+    assert both["low"] == pytest.approx(once["low"]) and both["high"] == pytest.approx(once["high"])
+
+
+def test_an_overall_interval_resamples_within_each_modality():
+    """MRI patients that are all alike add nothing: the overall interval is half as wide as CT's."""
+    table = _with_intervals(pd.concat([_patients(SIX), _patients([60.0] * 7, modality="mri")]))
+    ct, overall = (_row(table, "ours", m, "mean", "dice") for m in ("ct", "overall"))
+    assert overall["low"] == pytest.approx((ct["low"] + 60) / 2, abs=0.7)
+    assert overall["high"] == pytest.approx((ct["high"] + 60) / 2, abs=0.7)
+
+
+def test_few_patients_have_a_range_and_no_interval():
+    row = _row(_with_intervals(_patients([50.0, 60.0, 80.0])), "ours", "ct", "mean", "dice")
+    assert (row["low"], row["high"], row["interval"]) == (50.0, 80.0, "range")
+
+
+def _tested(patients, others):
+    """Baseline, and other methods that are better in every patient by different amounts."""
+    scores = [_patients(np.zeros(patients), "base")]
+    scores += [_patients(np.arange(1.0, patients + 1), f"method{i}") for i in range(others)]
+    scores = pd.concat(scores)
+    table = summarise(scores, ["base", *(f"method{i}" for i in range(others))], ["liver"])
+    return add_tests(table, scores, "base").query("structure == 'mean' and metric == 'dice' and modality == 'ct'")["p"]
+
+
+def test_p_is_the_smallest_possible_where_every_patient_gains():
+    """Exact two-sided Wilcoxon of n gains: 2 / 2^n; Holm multiplies the smallest of k by k."""
+    p = _tested(patients=10, others=3)
+    assert math.isnan(p.iloc[0]) and p.iloc[1:].tolist() == pytest.approx([3 * 2 / 2**10] * 3)
+
+
+@pytest.mark.parametrize(("patients", "given"), [(8, False), (9, True)])
+def test_no_p_where_seven_comparisons_could_never_be_small(patients, given):
+    assert _tested(patients, others=7).notna().any() == given
+
+
+def test_the_overall_mean_is_not_tested():
+    scores = pd.concat([_patients(range(10), m) for m in ("base", "ours")])
+    table = add_tests(summarise(scores, ["base", "ours"], ["liver"]), scores, "base")
+    assert table.query("modality == 'overall'")["p"].isna().all()
+
+
+def test_holms_correction():
+    """Holm's steps by hand: 0.005 x 4, 0.01 x 3, 0.03 x 2, then 0.04 x 1 raised to the step before."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_the_spread_over_seeds_is_apart_from_that_over_cases():
+    """Seed means 30 and 40, whatever the cases do."""
+    scores = pd.concat([_patients([10.0, 50.0], seed=0), _patients([20.0, 60.0], seed=1)])
+    table = add_seed_spread(summarise(scores, ["ours"], ["liver"]), scores, ["ours"], ["liver"])
+    row = _row(table, "ours", "ct", "liver", "dice")
+    assert row["std_over_seeds"] == 5.0 and row["std"] == pytest.approx(np.std([10, 50, 20, 60]))
+    alone = scores[scores["seed"] == 0]
+    assert (
+        add_seed_spread(summarise(alone, ["ours"], ["liver"]), alone, ["ours"], ["liver"])["std_over_seeds"]
+        .isna()
+        .all()
+    )

@@ -1,6 +1,7 @@
 """Rendered tables: every block on the page, literature beside ours, runs that may stand together."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -72,3 +73,11 @@ def test_runs_of_different_starts_make_no_table(runs):
     _record(runs[0], "imagenet")
     with pytest.raises(RunError, match="must share init, found imagenet and random"):
         tables.tidy(matrix.tables()["table1"], runs)
+
+
+def test_latex_is_booktabs_without_raw_characters(runs):
+    table = matrix.tables()["table1"]
+    text = tables.latex(table, tables.tidy(table, runs))
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert body.count(r"\begin{tabular}") == 4 and body.count(r"\toprule") == 4
+    assert not set("±†–↑↓") & set(body) and not re.search(r"(?<!\\)%", body)

@@ -32,8 +32,7 @@ from ssc.data.phantoms.painting import (
 )
 
 CT_MODALITY, MRI_MODALITY = 3, 4  # 1 and 2 are the abdomens'
-TURN_DEGREES = 25
-SHIFT_MM = 15
+TURN_DEGREES, SHIFT_MM = 25, 15  # of a grid against the body, at most
 STRAY_VOXELS, STRAY_VALUE = 1002, 1010  # the MRI cases with the archive's two kinds of faulty labels
 MIDDLE = np.array([6.0, 4.0, 10.0])  # of chambers and ascending aorta, from the left ventricle's base
 TO_RAS = np.diag([-1.0, 1.0, 1.0])
@@ -104,7 +103,7 @@ def mri_case(case: int) -> Case:
         label[-1, -2:, -1] = 820
     if case == STRAY_VALUE:
         label.flat[np.flatnonzero(label == 420)[:40]] = 421
-    return magnitude(rng, signal, bias=0.2, noise=(0.02, 0.04), scale=(500, 1000)), label, grid.affine
+    return magnitude(rng, signal, bias=0.15, noise=(0.02, 0.04), scale=(500, 1000)), label, grid.affine
 
 
 def _labels(tissue: Tissues) -> NDArray[np.int16]:
@@ -136,10 +135,10 @@ def _grid(rng: np.random.Generator, stack: NDArray) -> Grid:
     shape = (*np.repeat(rng.integers(98, 113), 2), rng.integers(74, 87))
     spacing_mm = (*np.repeat(rng.uniform(1.85, 2.1), 2), rng.uniform(2.4, 2.75))
     about = rng.normal(size=3)
-    about *= TURN_DEGREES * rng.beta(1, 3) / np.linalg.norm(about)
+    about *= TURN_DEGREES * rng.beta(2, 4) / np.linalg.norm(about)
     directions = Rotation.from_rotvec(about, degrees=True).as_matrix() @ stack
     axes = [(np.arange(n) - (n - 1) / 2) * step for n, step in zip(shape, spacing_mm, strict=True)]
-    return Grid(axes, directions, MIDDLE + rng.triangular(-SHIFT_MM, 0, SHIFT_MM, 3))
+    return Grid(axes, directions, MIDDLE + SHIFT_MM * (2 * rng.beta(6, 6, 3) - 1))
 
 
 def _tissues(rng: np.random.Generator, grid: Grid) -> Tissues:
@@ -307,7 +306,7 @@ def _ct_values(rng: np.random.Generator) -> dict[Tissue, float]:
 
 def _mri_values(rng: np.random.Generator) -> dict[Tissue, float]:
     """Signal of each tissue, about 1 for blood; fat is bright too."""
-    ventricle, atrium, aorta, artery, right = rng.normal((1.1, 1.0, 1.05, 0.8, 0.82), 0.04)
+    ventricle, atrium, aorta, artery, right = rng.normal((1.05, 1.0, 1.0, 0.78, 0.78), 0.04)
     myocardium, muscle, fat, liver = rng.uniform((0.28, 0.2, 0.6, 0.3), (0.36, 0.3, 0.72, 0.5))
     return {
         T.AIR: 0, T.SKIN: 0.3, T.FAT: fat, T.MUSCLE: muscle, T.BONE: 0.4, T.CANAL: 0.9, T.MEDIASTINUM: 0.9 * fat,

@@ -1,0 +1,14 @@
+"""What Ours has learned of a task, as a figure."""
+
+import numpy as np
+import pandas as pd
+
+from ssc import matrix
+from ssc.results.figures import learned, save
+
+run = matrix.Run.from_key(snakemake.params.spec["run"])
+task = matrix.tasks()[run.task]
+names = ["background", *(structure.name for structure in task.structures)]
+with np.load(snakemake.input.arrays) as arrays:
+    figure = learned(dict(arrays), pd.read_csv(snakemake.input.history), task, names, run.key)
+save(figure, snakemake.output)
