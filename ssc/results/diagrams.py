@@ -47,14 +47,17 @@ def figure1(table3: pd.DataFrame, task: matrix.Task) -> plt.Figure:
         _arrow(axis, (7.5, y), (8.2, at), dashed=True)
         if ours.modulation:
             _arrow(axis, (6.0, y + (-0.55 if y > 5.8 else 0.55)), (5.6, 8.0 if y > 5.8 else 3.6))
-            axis.text(4.1, 9.0 if y > 5.8 else 2.5, "Φ on every block's\ntwo branches", fontsize=7.5, ha="center")
+            axis.text(4.1, 9.0 if y > 5.8 else 2.5, "Φ on the branches of\nevery block", fontsize=7.5, ha="center")
         _box(axis, (19.4, at), 3.4, 1.1, "auxiliary maps and E,\nEq. 6-9", LOSS, dashed=True)
         _arrow(axis, (17.0, at), (17.7, at), dashed=True)
     _box(axis, (19.4, 5.8), 3.4, 1.1, "segmentation", DATA)
     _arrow(axis, (17.0, 5.8), (17.7, 5.8))
-    terms = {"mcr": "modality consistency of Q, Eq. 10", "icr": "image consistency of E, Eq. 11"}
+    both = " and ".join(map(str.upper, names))
+    terms = {"mcr": f"modality consistency: Q of {both}, Eq. 10", "icr": f"image consistency: E of {both}, Eq. 11"}
     text = "\n".join(meaning for flag, meaning in terms.items() if getattr(ours, flag))
     _box(axis, (13.4, 11.4), 6.6, 1.2, text, LOSS, dashed=True)
+    _arrow(axis, (7.5, 10.5), (10.1, 11.3), dashed=True)
+    _arrow(axis, (18.6, 8.95), (16.7, 11.1), dashed=True)
     _title(axis, "Figure 1: training of Ours")
     return figure
 
@@ -112,13 +115,10 @@ def _architecture(axis: plt.Axes, variant: matrix.Variant, modalities: Sequence[
         _box(axis, (5, 4.1), 8.4, 1.1, "encoder", SHARED)
     _box(axis, (5, 6.1), 8.4, 1.1, "decoder, heads", SHARED)
     if variant.modulation:
-        for x, far in ((2.6, 0.35), (7.4, 9.65)):
+        for x, far, edge in ((1.0, 0.3, 0.8), (9.0, 9.7, 9.2)):
+            axis.plot([x, far, far], [10.2, 10.2, 4.1], color="0.2", linewidth=1)
             for y in (6.1, 4.1):
-                axis.annotate(
-                    "", (0.8 if x < 5 else 9.2, y), (far, 10.2),
-                    arrowprops={"arrowstyle": "-|>", "color": "0.2", "connectionstyle": "angle,angleA=0,angleB=90"},
-                )  # fmt: skip
-            axis.plot([x + (-1.6 if x < 5 else 1.6), far], [10.2, 10.2], color="0.2", linewidth=1)
+                _arrow(axis, (far, y), (edge, y))
         axis.text(5, 9.35, "Φ multiplies every\nblock's branches", fontsize=8, ha="center", va="center")
 
 

@@ -166,8 +166,8 @@ def learned(
 
     ``arrays``: what ``ssc.learned`` wrote; ``history``: of the same run; ``names``: of the classes.
     """
-    figure = plt.figure(figsize=(11, 13), layout="constrained", facecolor="white")
-    maps, correlations, lines = figure.subfigures(3, 1, height_ratios=(2.2, 2, 1.5))
+    figure = plt.figure(figsize=(11, 12), layout="constrained", facecolor="white")
+    maps, correlations, lines = figure.subfigures(3, 1, height_ratios=(2.2, 1.2, 1.6))
     _draw_auxiliary(maps, arrays, task, names)
     _draw_correlations(correlations, arrays, task, names)
     cosine, phi = lines.subplots(1, 2)
@@ -208,17 +208,16 @@ def _as_on_page(plane: np.ndarray) -> np.ndarray:
 
 
 def _draw_correlations(part: SubFigure, arrays: dict, task: matrix.Task, names: Sequence[str]) -> None:
-    """Softmax of E over j, CT above MRI, one column a scale."""
-    part.suptitle("class correlations softmax(E) at each scale, Eq. 8")
-    axes = part.subplots(len(task.modalities), 3)
-    for row, modality in zip(axes, task.modalities, strict=True):
-        for scale, axis in enumerate(row, start=1):
-            e = arrays[f"{modality}/E{scale}"]
-            shares = np.exp(e - e.max(axis=1, keepdims=True))
-            axis.imshow(shares / shares.sum(axis=1, keepdims=True), cmap="viridis", vmin=0, vmax=1)
-            axis.set_title(f"{modality.upper()}, scale {scale}", fontsize=9)
-            axis.set_xticks(range(len(names)), names, fontsize=7, rotation=30)
-            axis.set_yticks(range(len(names)), names if scale == 1 else [""] * len(names), fontsize=7)
+    """Softmax of E over j: at every scale the modalities side by side."""
+    part.suptitle("class correlations softmax(E), Eq. 8")
+    shown = [(modality, scale) for scale in (1, 2, 3) for modality in task.modalities]
+    for axis, (modality, scale) in zip(part.subplots(1, len(shown)), shown, strict=True):
+        e = arrays[f"{modality}/E{scale}"]
+        shares = np.exp(e - e.max(axis=1, keepdims=True))
+        axis.imshow(shares / shares.sum(axis=1, keepdims=True), cmap="viridis", vmin=0, vmax=1)
+        axis.set_title(f"{modality.upper()}, scale {scale}", fontsize=9)
+        axis.set_xticks(range(len(names)), names, fontsize=7, rotation=90)
+        axis.set_yticks(range(len(names)), names if axis.get_subplotspec().is_first_col() else [], fontsize=7)
 
 
 def training_curves(runs: Sequence[matrix.Run], note: str) -> plt.Figure:
