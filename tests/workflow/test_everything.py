@@ -123,6 +123,8 @@ def test_a_dicom_folder_names_its_own_modality(made, tmp_path):
         ("scan.nii.gz -o labels.nii.gz", "Give --modality"),
         ("nothing.nii.gz -o labels.nii.gz --modality ct", "not found"),
         ("scan.nii.gz -o labels.png --modality ct", "expected a name ending in .nii"),
+        ("scan.nii.gz -o nowhere/labels.nii.gz --modality ct", "a folder that exists"),
+        ("scan.nii.gz -o scan.nii.gz --modality ct", "another file than the scan"),
     ],
 )
 def test_a_prediction_that_cannot_be_is_one_line_and_no_file(made, tmp_path, arguments, message):
