@@ -92,6 +92,14 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("what", choices=("chaos", "swin_tiny"))
     download.add_argument("path", type=Path, help="folder, or file, to make")
 
+    explain = command(_explain, "explain", "Show the cases and files behind one figure of a table")
+    explain.add_argument("table", choices=matrix.tables())
+    explain.add_argument("method", choices=matrix.variants())
+    explain.add_argument("modality", help="ct, mri or overall")
+    explain.add_argument("structure", nargs="?", default="mean", help="a structure's name, or mean (default)")
+    explain.add_argument("--metric", choices=("dice", "asd"), default="dice")
+    explain.add_argument("--grid", choices=("native", "preprocessed"), default="native")
+
     learned = command(_learned, "learned", "Write what a run with External Attention Modules has learned")
     learned.add_argument("run", type=Path)
     learned.add_argument("arrays", type=Path, help=".npz file to write")
@@ -220,6 +228,14 @@ def _download(options: argparse.Namespace) -> None:
         download(weights.address, options.path, weights.size, weights.sha256)
     except DataError as error:
         raise DataError(f"{error} Or name a copy of yours: --config swin_tiny=/path/to/file.") from None
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from ssc.results.explain import explain
+
+    choice = (options.table, options.method, options.modality, options.structure, options.metric, options.grid)
+    for line in explain(*choice):
+        print(line)
 
 
 def _learned(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ import pytest
 from ssc import matrix
 from ssc.errors import RunError
 from ssc.results import tables
+from ssc.results.explain import explain
 
 STRUCTURES = [structure.name for structure in matrix.tasks()["heart"].structures]
 
@@ -81,3 +82,21 @@ def test_latex_is_booktabs_without_raw_characters(runs):
     body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
     assert body.count(r"\begin{tabular}") == 4 and body.count(r"\toprule") == 4
     assert not set("±†–↑↓") & set(body) and not re.search(r"(?<!\\)%", body)
+
+
+@pytest.mark.parametrize(("modality", "structure"), [("ct", "lac"), ("mri", "mean"), ("overall", "mean")])
+def test_explain_ends_at_the_cells_own_figure(runs, tmp_path, modality, structure):
+    rows = tables.tidy(matrix.tables()["table1"], runs)
+    (tmp_path / "results/tables").mkdir(parents=True)
+    rows.to_csv(tmp_path / "results/tables/table1.csv", index=False)
+    lines = list(explain("table1", "ours", modality, structure, "dice", "native"))
+    place = ["ours", modality, structure, "dice", "native"]
+    cell = rows[(rows[["method", "modality", "structure", "metric", "grid"]] == place).all(axis=1)].iloc[0]
+    assert f"{cell['mean']:.4f}" in lines[-1]
+    if structure != "mean":
+        assert sum("case " in line for line in lines) == cell["n"] and any("scores.csv" in line for line in lines)
+
+
+def test_explaining_a_cell_that_is_not_there_says_so(runs, tmp_path):
+    with pytest.raises(RunError, match=r"table1\.csv: not found; make it with snakemake"):
+        next(explain("table1", "ours", "ct", "lac", "dice", "native"))
