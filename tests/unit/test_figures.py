@@ -1,0 +1,79 @@
+"""What a figure shows is chosen by rule; diagrams follow the variants' flags."""
+
+import dataclasses
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from ssc import matrix
+from ssc.results import diagrams
+from ssc.results.figures import best_slice, figure5, median_case
+
+HEART = matrix.tasks()["heart"]
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def _scores(values, method="ours"):
+    return pd.DataFrame(
+        {"method": method, "modality": "ct", "grid": "native", "split": split, "case": case, "structure": name,
+         "dice": dice}
+        for (split, case), dices in values.items() for name, dice in zip("ab", dices, strict=True)
+    )  # fmt: skip
+
+
+def test_the_shown_case_is_the_lower_median_of_ours():
+    """Means 50, 60, 70, 80: of four, the second; another method's scores do not count."""
+    values = {("d0", "1"): (80, 80), ("d0", "2"): (40, 60), ("d1", "1"): (60, 60), ("d1", "3"): (70, 70)}
+    scores = pd.concat([_scores(values), _scores({("d0", "9"): (65, 65)}, method="baseline")])
+    shown = median_case(scores, "ct")
+    assert (shown.split, shown.case, shown.dice) == ("d1", "1", 60)
+
+
+def test_the_shown_slice_has_most_structures_then_most_voxels():
+    label = np.zeros((4, 6, 6), np.uint8)
+    label[0, :, :] = 1  # the largest area, one structure
+    label[1, 0, :2] = (1, 2)
+    label[2, 0, :3] = (1, 2, 2)
+    assert best_slice(label) == 2
+
+
+def _texts(figure):
+    return [text.get_text() for axis in figure.axes for text in axis.texts]
+
+
+def test_figure_3_has_an_encoder_a_modality_in_v1_alone(monkeypatch):
+    drawn = _texts(diagrams.figure3(HEART))
+    assert sum(text.startswith("encoder") for text in drawn) == 2 + 1 + 1
+    assert sum("Φ" in text for text in drawn) == 1
+    changed = dict(matrix.variants()) | {
+        "joint_v2": dataclasses.replace(matrix.variants()["joint_v2"], own_encoder=True)
+    }
+    monkeypatch.setattr(matrix, "variants", lambda: changed)
+    assert sum(text.startswith("encoder") for text in _texts(diagrams.figure3(HEART))) == 2 + 2 + 1
+
+
+def test_figure_1_shows_the_widths_of_the_built_network():
+    rows = {"encoder widths": "24, 48, 96, 192", "encoder blocks": "2, 2, 6, 2", "decoder widths": "96, 48, 24"}
+    rows |= {"decoder blocks": "2, 2, 2"}
+    table3 = pd.DataFrame({"task": "heart", "row": rows.keys(), "ours": rows.values()})
+    drawn = "\n".join(_texts(diagrams.figure1(table3, HEART)))
+    assert "G3: 6 blocks,\n96 channels" in drawn and "decoder L3\n2 blocks\n24 channels" in drawn
+
+
+def test_figure_5_draws_the_tables_means_over_tau():
+    temperatures = {"tau1": 1.0, "joint_v3_icr": 4.0}
+    table = pd.DataFrame(
+        {"method": ["joint_v3", *temperatures], "metric": "dice", "modality": "overall", "grid": "native",
+         "mean": [70.0, 71.0, 74.0], "low": [68.0, 69.0, 72.0], "high": [72.0, 73.0, 76.0]}
+    )  # fmt: skip
+    scores = pd.concat([_scores({("d0", "1"): (71, 71)}, m) for m in ("joint_v3", *temperatures)])
+    (axis,) = figure5(table, temperatures, scores, "note").axes
+    curve = next(line for line in axis.lines if list(line.get_xdata()) == [1.0, 4.0])
+    assert list(curve.get_ydata()) == [71.0, 74.0]
