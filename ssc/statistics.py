@@ -139,7 +139,10 @@ def _interval(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float
     arrays = [(totals.to_numpy(float), counts.to_numpy(float)) for totals, counts in parts]
     if min(len(totals) for totals, _ in arrays) < FEWEST_FOR_AN_INTERVAL:
         own = [_mean_of_means(totals[:, None], counts[:, None]) for totals, counts in arrays]  # of each patient
-        return float(np.mean([np.nanmin(v) for v in own])), float(np.mean([np.nanmax(v) for v in own])), "range"
+        own = [values[np.isfinite(values)] for values in own]
+        if not all(map(len, own)):  # a structure that was never found has no distance
+            return float("nan"), float("nan"), "range"
+        return float(np.mean([v.min() for v in own])), float(np.mean([v.max() for v in own])), "range"
 
     def overall(*patients: np.ndarray, axis: int) -> np.ndarray:  # SciPy's axis: the last, of the patients
         return np.mean([_mean_of_means(t[i], c[i]) for (t, c), i in zip(arrays, patients, strict=True)], axis=0)

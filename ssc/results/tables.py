@@ -149,6 +149,7 @@ def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
         f"{group['n'].max()} {modality.upper()} results of {group['patients'].max()} patients"
         for modality, group in single.groupby("modality", sort=False)
     )
+    box = f"{BOXES[rows['box'].iloc[0]]} " if matrix.tasks()[table.task].splits == "heart" else ""
     several = f"{len(table.draws)} draws pooled, which overlap" if len(table.draws) > 1 else "one split"
     return (
         f"Mean ± standard deviation over the test results of {several} ({counts}). "
@@ -156,8 +157,7 @@ def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
         f"{_label(table, table.reference)}. {_tests(table, rows)} Second figure of a cell: the paper's. "
         "A dagger and a number: so many results in which the structure was missed; they count as Dice 0 and have "
         "no surface distance (a mean is over the structures that have one), so compare asd_common in the CSV. "
-        f"{BOXES[rows['box'].iloc[0]]} "
-        f"Seeds {rows['seed'].iloc[0]}, initialisation {rows['init'].iloc[0]}, commit {rows['commit'].iloc[0]}."
+        f"{box}Seeds {rows['seed'].iloc[0]}, initialisation {rows['init'].iloc[0]}, commit {rows['commit'].iloc[0]}."
     )
 
 

@@ -178,3 +178,9 @@ def test_the_spread_over_seeds_is_apart_from_that_over_cases():
         .isna()
         .all()
     )
+
+
+def test_a_structure_that_was_never_found_has_no_interval():
+    scores = _patients([0.0, 0.0, 0.0]).assign(status="missed", asd_mm=NAN)
+    row = _row(_with_intervals(scores), "ours", "ct", "liver", "asd")
+    assert math.isnan(row["low"]) and math.isnan(row["high"])

@@ -22,13 +22,13 @@ SLICE = {
     "[ummkd, backbone, baseline, joint_v2, joint_v3, ours]": "[ummkd, baseline, joint_v2, ours]",
     "[payer, ummkd, backbone, baseline, joint_v2, joint_v3, ours]": "[payer, ummkd, baseline, joint_v2, ours]",
     "[baseline, ours_1_mri, ours_3_mri, ours_1_ct, ours_3_ct, ours]": "[baseline, ours_1_mri, ours]",
-    "[joint_v3, joint_v3_mcr, joint_v3_icr, ours]": "[joint_v2, ours]",
-    "reference: joint_v3": "reference: joint_v2",
+    "[joint_v3, joint_v3_mcr, joint_v3_icr, ours]": "[joint_v3, ours]",
+    "".join(f"      - joint_v3_icr{tau}\n" for tau in ("_tau2", "_tau3", "", "_tau5", "_tau6")): "",
 }
 
 
 class Project:
-    """A copy of the project: smoke scale, four trainings of the abdomen, five of the heart."""
+    """A copy of the project: smoke scale, six trainings of the abdomen, five of the heart."""
 
     def __init__(self, folder: Path):
         self.folder = folder
