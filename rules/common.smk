@@ -1,6 +1,7 @@
 # Settings, wildcards and the few helpers that more than one rule file needs.
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,8 @@ REAL_CORES = min(CORES, len(os.sched_getaffinity(0)))  # what this workflow may 
 GPUS_A_JOB = 1 if shutil.which("nvidia-smi") else 0
 
 
+RESULTS_CODE = fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml")
+PHANTOM_CODE = fingerprint("ssc/data/phantoms")
 TABLES = [f"results/tables/{table.name}.csv" for table in matrix.tables().values() if table.published]
 
 
@@ -60,8 +63,18 @@ def raw_arguments(wildcards, input):
     return [f"{m}={raw_folder(run.data, sources[m])}" for m in run.modalities]
 
 
+def raw_inputs(data, sources):
+    """Folders of raw scans that the workflow makes or fetches. Not their age but their manifests decide."""
+    made = [data == "phantom" or (source == "chaos" and settings.chaos is None) for source in sources]
+    return [ancient(f"data/{data}/{source}") for source, yes in zip(sources, made) if yes]
+
+
 def raw_manifests(run):
-    return [f"data/{run.data}/{matrix.tasks()[run.task].modalities[m]}.json" for m in run.modalities]
+    return [f"data/manifests/{run.data}/{matrix.tasks()[run.task].modalities[m]}.json" for m in run.modalities]
+
+
+def raw_of_run(run):
+    return raw_inputs(run.data, [matrix.tasks()[run.task].modalities[m] for m in run.modalities])
 
 
 def case_manifests(run):
@@ -73,17 +86,19 @@ def table_runs(table):
     return matrix.table_runs(table, settings.data, settings.scale, settings.seeds)
 
 
-def raw_listing(wildcards):
-    """Names and sizes of the raw files: a changed folder is verified anew, a moved one is not.
-
-    Where the scans are gone but their manifest is here (a clone after `dvc pull`), the manifest counts.
+def raw_state(wildcards):
+    """Phantoms: the code that makes them. Real scans: names and sizes of the files, so that a changed folder is
+    verified anew and a moved one is not; where they are gone but their manifest is here (a clone after `dvc pull`),
+    what the manifest says.
     """
+    if wildcards.data == "phantom":
+        return PHANTOM_CODE
     from ssc.data.verify import listing  # loads SimpleITK, which phantoms don't need here
 
     try:
         return listing(Path(raw_folder("real", wildcards.source)), wildcards.source)
     except MissingDataError:
-        manifest = Path(f"data/real/{wildcards.source}.json")
+        manifest = Path(f"data/manifests/real/{wildcards.source}.json")
         return json.loads(manifest.read_text("utf-8"))["listing"] if manifest.exists() else "missing"
 
 
@@ -109,13 +124,16 @@ def imagenet_file(wildcards):
     run = run_of(wildcards)
     if run_settings(settings, run).init == "random":
         return []
-    if matrix.tasks()[run.task].backbone == "swin_unet":
-        return settings.swin_tiny or "data/weights/swin_tiny.pth"
-    if settings.swin_large:
-        return settings.swin_large
+    name = {"swin_unet": "swin_tiny", "nnformer": "swin_large"}[matrix.tasks()[run.task].backbone]
+    given = getattr(settings, name)
+    if given and Path(given).is_file():
+        return given
+    if name == "swin_tiny" and not given:
+        return "data/weights/swin_tiny.pth"
+    missing = f"{given} is not there" if given else "no download of them is known"
     raise WorkflowError(
-        f"{run.key}: init=imagenet needs the ImageNet weights of Swin-L (width 192, window 7) for nnFormer, and no "
-        f"download of them is known. Give the file as swin_large=/path/to/file, or set init=random."
+        f"{run.key}: init=imagenet needs the ImageNet weights {name}, and {missing}. "
+        f"Give the file as {name}=/path/to/file, or set init=random."
     )
 
 
@@ -134,9 +152,6 @@ def evaluation(wildcards):
     }
 
 
-FIGURE_CODE = fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml")
-
-
 def tasks_of(half):
     """Figure 4 alone shows the paper's two tasks, with a task's name that one."""
     return [half.removeprefix("_")] if half else ["heart", "abdomen"]
@@ -149,7 +164,7 @@ def main_runs(task):
 
 def figure4_spec(wildcards):
     runs = {task: [run.key for run in main_runs(task)] for task in tasks_of(wildcards.half)}
-    return {"data": settings.data, "scale": settings.scale, "runs": runs, "code": FIGURE_CODE}
+    return {"data": settings.data, "scale": settings.scale, "runs": runs, "code": RESULTS_CODE}
 
 
 def first_of_ours(task):

@@ -3,8 +3,7 @@
 
 rule phantoms:
     output:
-        folder=directory("data/phantom/{source}"),
-        manifest="data/phantom/{source}.json",
+        directory("data/phantom/{source}"),
     log:
         "logs/phantoms/{source}.log",
     conda:
@@ -13,13 +12,11 @@ rule phantoms:
     resources:
         real_threads=real_threads,
     params:
-        spec={"code": fingerprint("ssc/data/phantoms")},
+        code=PHANTOM_CODE,
     message:
         "Phantoms in the layout of {wildcards.source}"
     shell:
-        "(python -m ssc phantoms {wildcards.source} {output.folder} --threads {resources.real_threads}"
-        " && python -m ssc manifest {wildcards.source} {output.folder} {output.manifest}"
-        " --threads {resources.real_threads}) > {log} 2>&1"
+        "python -m ssc phantoms {wildcards.source} {output} --threads {resources.real_threads} > {log} 2>&1"
 
 
 rule download_chaos:
@@ -50,19 +47,19 @@ rule download_swin_tiny:
 
 rule verify:
     input:
-        lambda w: "data/real/chaos" if w.source == "chaos" and settings.chaos is None else [],
+        lambda w: raw_inputs(w.data, [w.source]),
     output:
-        "data/real/{source}.json",
+        "data/manifests/{data}/{source}.json",
     log:
-        "logs/verify/{source}.log",
+        "logs/verify/{data}/{source}.log",
     conda:
         "../envs/environment.yaml"
     threads: job_threads
     resources:
         real_threads=real_threads,
     params:
-        listing=raw_listing,
-        folder=lambda w, input: raw_folder("real", w.source),
+        state=raw_state,
+        folder=lambda w, input: raw_folder(w.data, w.source),
     message:
         "Verify the raw scans of {wildcards.source} in {params.folder}"
     shell:
@@ -71,7 +68,8 @@ rule verify:
 
 rule preprocess:
     input:
-        lambda w: f"data/{w.data}/{matrix.tasks()[w.task].modalities[w.modality]}.json",
+        lambda w: f"data/manifests/{w.data}/{matrix.tasks()[w.task].modalities[w.modality]}.json",
+        lambda w: raw_inputs(w.data, [matrix.tasks()[w.task].modalities[w.modality]]),
     output:
         "results/cases/{data}/{scale}/{task}/{modality}/manifest.json",
     log:

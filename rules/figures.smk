@@ -19,7 +19,7 @@ rule diagram:
     conda:
         "../envs/environment.yaml"
     params:
-        code=FIGURE_CODE,
+        code=RESULTS_CODE,
     message:
         "Figure {wildcards.number}"
     script:
@@ -29,11 +29,8 @@ rule diagram:
 rule figure4:
     input:
         scores=lambda w: [f"{r.predictions('test')}/scores.csv" for t in tasks_of(w.half) for r in main_runs(t)],
-        manifests=lambda w: [
-            f"data/{settings.data}/{source}.json"
-            for task in tasks_of(w.half)
-            for source in matrix.tasks()[task].modalities.values()
-        ],
+        manifests=lambda w: [m for t in tasks_of(w.half) for r in main_runs(t) for m in raw_manifests(r)],
+        raw=lambda w: [folder for t in tasks_of(w.half) for r in main_runs(t) for folder in raw_of_run(r)],
     output:
         pdf="results/figures/figure4{half}.pdf",
         png=report(
@@ -79,7 +76,7 @@ rule figure5:
             "scale": settings.scale,
             "tau": settings.losses.tau,
             "runs": [run.key for run in table_runs("tau")],
-            "code": FIGURE_CODE,
+            "code": RESULTS_CODE,
         },
     message:
         "Figure 5"
@@ -108,7 +105,7 @@ rule curves:
             "data": settings.data,
             "scale": settings.scale,
             "runs": [run.key for run in main_runs(w.task)],
-            "code": FIGURE_CODE,
+            "code": RESULTS_CODE,
         },
     message:
         "Training curves of {wildcards.task}"
@@ -160,7 +157,7 @@ rule learned_figure:
             "data": settings.data,
             "scale": settings.scale,
             "run": first_of_ours(w.task).key,
-            "code": FIGURE_CODE,
+            "code": RESULTS_CODE,
         },
     message:
         "What Ours has learned of {wildcards.task}"

@@ -17,7 +17,7 @@ rule task_notebook:
         spec=lambda w: {
             "data": settings.data,
             "scale": settings.scale,
-            "code": fingerprint("ssc/results/notebooks.py"),
+            "code": fingerprint("ssc/results/notebooks.py", "ssc/results/tables.py", "config/matrix.yaml"),
             "runs": [run.key for run in main_runs(w.task)],
         },
     message:
@@ -42,7 +42,7 @@ rule method_notebook:
         spec={
             "data": settings.data,
             "scale": settings.scale,
-            "code": fingerprint("ssc/results/notebooks.py"),
+            "code": fingerprint("ssc/results/notebooks.py", "ssc/results/tables.py", "config/matrix.yaml"),
             "runs": [],
         },
     message:

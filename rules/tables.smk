@@ -44,7 +44,7 @@ rule published_audit:
     conda:
         "../envs/environment.yaml"
     params:
-        code=fingerprint("ssc/results/audit.py"),
+        code=fingerprint("ssc/results/audit.py", "config/matrix.yaml"),
     message:
         "Contradictions inside the printed tables"
     script:
@@ -73,7 +73,7 @@ rule table:
             "scale": settings.scale,
             "runs": [run.key for run in table_runs(w.table)],
             "table": str(matrix.tables()[w.table]),
-            "code": fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml"),
+            "code": RESULTS_CODE,
         },
     message:
         "{wildcards.table}"

@@ -38,7 +38,7 @@ rule train:
         gpu=GPUS_A_JOB,
         real_threads=real_threads,
     params:
-        imagenet=lambda w, input: f" --imagenet {input.imagenet}" if input.imagenet else "",
+        imagenet=lambda w, input: f" --imagenet {shlex.quote(input.imagenet)}" if input.imagenet else "",
     message:
         "Train {wildcards.key}"
     shell:

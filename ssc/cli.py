@@ -93,10 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("path", type=Path, help="folder, or file, to make")
 
     explain = command(_explain, "explain", "Show the cases and files behind one figure of a table")
-    explain.add_argument("table", choices=matrix.tables())
-    explain.add_argument("method", choices=matrix.variants())
-    explain.add_argument("modality", help="ct, mri or overall")
-    explain.add_argument("structure", nargs="?", default="mean", help="a structure's name, or mean (default)")
+    explain.add_argument("table", type=Path, help="e.g. results/tables/table6.csv")
+    explain.add_argument("--method", choices=matrix.variants(), default="ours")
+    explain.add_argument("--modality", choices=("ct", "mri", "overall"), help="default: all")
+    explain.add_argument("--structure", default="mean", help="a structure's name, or mean (default)")
     explain.add_argument("--metric", choices=("dice", "asd"), default="dice")
     explain.add_argument("--grid", choices=("native", "preprocessed"), default="native")
 

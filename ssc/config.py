@@ -184,7 +184,7 @@ def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
 
 def preprocessing(settings: Settings, data: Data, scale: Scale, task: matrix.Task, modality: str) -> dict[str, Any]:
     """The arguments of ``ssc.data.preprocess.to_case`` for a task's scans of one modality."""
-    preset, heart = settings.preset_of(task.name, data, scale), task.splits == "heart"
+    preset, heart = settings.preset_of(task.name, data, scale), task.preprocessing == "heart"
     if heart:
         clip, clip_unit = settings.heart_percentiles, "percentile"
     elif modality == "ct":
@@ -206,6 +206,9 @@ def preprocessing(settings: Settings, data: Data, scale: Scale, task: matrix.Tas
 def fingerprint(*paths: str) -> str:
     """sha256 over the Python files of the given files and folders, relative to the project."""
     digest = hashlib.sha256()
+    missing = [top for top in paths if not (matrix.ROOT / top).exists()]
+    if missing:
+        raise FileNotFoundError(f"fingerprint of {missing[0]}: not there")
     for path in sorted(p for top in paths for p in _python_files(matrix.ROOT / top)):
         digest.update(str(path.relative_to(matrix.ROOT)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

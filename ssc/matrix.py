@@ -37,13 +37,15 @@ class Task:
 
     name: str
     splits: str  # the task whose splits it has: its own name, or that of the task it is like
+    title: str
     published_as: str
     spatial_dims: int
     backbone: str
     modalities: dict[str, str]
+    preprocessing: str
     orientation: str
     draws: tuple[str, ...]
-    main_table: str | None
+    main_table: str
     structures: tuple[Structure, ...]
 
     @property

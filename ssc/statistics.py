@@ -136,7 +136,11 @@ def _by_patient(rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataF
 
 def _interval(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float, float, str]:
     """Low, high and kind for the mean over ``parts`` (modalities) of the mean over their structures' means."""
-    arrays = [(totals.to_numpy(float), counts.to_numpy(float)) for totals, counts in parts]
+    arrays = [
+        (totals.to_numpy(float)[some], counts.to_numpy(float)[some])
+        for totals, counts in parts
+        for some in [(counts > 0).any(axis=1).to_numpy()]  # patients with a value
+    ]
     if min(len(totals) for totals, _ in arrays) < FEWEST_FOR_AN_INTERVAL:
         own = [_mean_of_means(totals[:, None], counts[:, None]) for totals, counts in arrays]  # of each patient
         own = [values[np.isfinite(values)] for values in own]
@@ -162,21 +166,22 @@ def _mean_of_means(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def add_tests(table: pd.DataFrame, scores: pd.DataFrame, reference: str) -> pd.DataFrame:
     """A column ``p``: paired Wilcoxon of each method against ``reference``, Holm-corrected, on modality means.
 
-    A patient counts once, with the mean over structures and draws. A family is one metric and modality on
-    one grid; where even the smallest possible p would not reach 0.05, no p is given (NaN).
+    Results are paired where both methods have a value; a patient counts once, with the mean of the differences
+    over structures, draws and seeds. A family is one metric and modality on one grid; where even the smallest
+    possible p of its smallest comparison would not reach 0.05, no p is given (NaN).
     """
     found = []
     for (grid, modality), rows in scores.groupby(["grid", "modality"], sort=False):
         for metric, column in METRICS.items():
-            patients = rows.groupby(["method", "case", "structure"])[column].mean()
-            patients = patients.groupby(["method", "case"]).mean().unstack("method")
-            others = [method for method in patients if method != reference]
-            if reference not in patients or len(others) * 2 ** (1 - len(patients)) > SIGNIFICANT:
+            values = rows.set_index(["case", "structure", "split", "seed", "method"])[column].unstack("method")
+            others = [method for method in table["method"].unique() if method in values and method != reference]
+            if reference not in values or not others:
                 continue
-            differences = {method: (patients[method] - patients[reference]).dropna() for method in others}
-            raw = [float(stats.wilcoxon(d).pvalue) if d.any() else 1.0 for d in differences.values()]
-            for method, p in zip(others, holm(raw), strict=True):
-                found.append((grid, method, metric, modality, "mean", p))
+            differences = [(values[m] - values[reference]).dropna().groupby("case").mean() for m in others]
+            if len(others) * 2 ** (1 - min(map(len, differences))) > SIGNIFICANT:
+                continue
+            raw = [float(stats.wilcoxon(d).pvalue) if d.any() else 1.0 for d in differences]
+            found += [(grid, m, metric, modality, "mean", p) for m, p in zip(others, holm(raw), strict=True)]
     place = ["grid", "method", "metric", "modality", "structure"]
     return table.merge(pd.DataFrame(found, columns=[*place, "p"]).astype({"p": float}), on=place, how="left")
 

@@ -46,7 +46,7 @@ def to_case(
     image, label = _resample_image(image, grid), None
     if scan.label is not None:
         label = _resample_label(sitk.DICOMOrient(scan.label, orientation), grid, classes)
-    cut = _around_label(label, plane) if box == "paper" and label is not None else _around_centre(image, plane)
+    cut = _around_label(label, plane, scan) if box == "paper" and label is not None else _around_centre(image, plane)
     within = cut(image) if z_score == "box" else image
     image = _pad_plane(cut(_normalise(image, within, clip, clip_unit, z_score, scan)), plane)
     return Scan(scan.case, scan.modality, image, None if label is None else _pad_plane(cut(label), plane))
@@ -121,12 +121,12 @@ def _around_centre(image: sitk.Image, plane: int) -> Cut:
     return lambda x: sitk.Crop(x, [*lower.tolist(), 0], [*(surplus - lower).tolist(), 0])
 
 
-def _around_label(label: sitk.Image, plane: int) -> Cut:
+def _around_label(label: sitk.Image, plane: int, scan: Scan) -> Cut:
     """The slices of the label map and ``BOX_MARGIN_MM`` beside; at most ``plane``² voxels around its middle."""
     shape = sitk.LabelShapeStatisticsImageFilter()
     shape.Execute(label > 0)
     if not shape.HasLabel(1):
-        raise DataError("the label map is empty, so it gives no heart box; use heart_box=image")
+        raise DataError(f"{scan.modality} {scan.case}: its label map is empty, so it gives no box; use heart_box=image")
     start, size = np.array(shape.GetBoundingBox(1)).reshape(2, 3)
     margin = round(BOX_MARGIN_MM / label.GetSpacing()[2])
     total = np.array(label.GetSize())

@@ -1,4 +1,4 @@
-"""Where a cell of a table comes from: the files, the cases, the arithmetic."""
+"""Where a figure of a table comes from: the runs, the cases, the arithmetic."""
 
 from __future__ import annotations
 
@@ -13,46 +13,51 @@ from ssc.results.tables import read_scores
 from ssc.statistics import METRICS
 
 
-def explain(table: str, method: str, modality: str, structure: str, metric: str, grid: str) -> Iterator[str]:
-    """Lines that lead from the scores of single cases to one mean of a table.
+def explain(path: Path, method: str, modality: str | None, structure: str, metric: str, grid: str) -> Iterator[str]:
+    """Lines that lead from the scores of single cases to a mean of the table at ``path``.
 
-    ``modality`` 'overall' and ``structure`` 'mean' are means of other cells. Raises RunError for a cell or a
-    table that is not there.
+    ``modality`` None: every one, and 'overall' where ``structure`` is 'mean'. A mean of means is followed down
+    to its structures. Raises RunError for a table or a cell that is not there.
     """
-    path = Path("results/tables") / f"{table}.csv"
-    if not path.is_file():
-        raise RunError(f"{path}: not found; make it with snakemake {path}")
+    if not path.is_file() or path.stem not in matrix.tables():
+        raise RunError(f"{path}: no table there; make it with snakemake {path}")
     rows = pd.read_csv(path, dtype={"seed": str}).query("method == @method and metric == @metric and grid == @grid")
-    cell = rows.query("modality == @modality and structure == @structure")
-    if cell.empty:
-        raise RunError(f"{table} has no cell {method}, {modality}, {structure}, {metric}, {grid}; see {path}")
-    row = cell.iloc[0]
-    yield f"{table}: {method}, {modality}, {structure}, {metric} on the {grid} grid: mean {row['mean']}, n {row['n']}"
-    yield f"{row['data']} data, {row['scale']} scale, seeds {row['seed']}, init {row['init']}, commit {row['commit']}"
-    parts = rows[rows["structure"] == "mean"] if modality == "overall" else rows[rows["modality"] == modality]
-    parts = parts[(parts["modality"] != "overall") if modality == "overall" else (parts["structure"] != "mean")]
-    if structure == "mean":
-        for _, part in parts.iterrows():
-            yield f"  {part['modality']} {part['structure']}: {part['mean']}"
-        yield f"mean of these {parts['mean'].count()}: {parts['mean'].mean():.4f}"
+    cells = rows[(rows["structure"] == structure) & rows["modality"].isin([modality] if modality else rows["modality"])]
+    if cells.empty or not cells["data"].notna().all():
+        raise RunError(f"{path}: no figure of {method}, {modality or 'any modality'}, {structure}, {metric}, {grid}")
+    first = cells.iloc[0]
+    yield f"{path.stem}: {method}, {metric} on the {grid} grid; {first['data']} data, {first['scale']} scale"
+    yield f"seeds {first['seed']}, init {first['init']}, commit {first['commit']}"
+    for _, cell in cells.iterrows():
+        yield from _cell(path.stem, cell, rows, indent="")
+
+
+def _cell(table: str, cell: pd.Series, rows: pd.DataFrame, indent: str) -> Iterator[str]:
+    yield f"{indent}{cell['modality']} {cell['structure']}: {cell['mean']:.4f} (n {cell['n']:.0f})"
+    if cell["structure"] != "mean":
+        yield from _cases(table, cell, indent + "  ")
         return
-    yield from _cases(table, row, METRICS[metric])
+    if cell["modality"] == "overall":
+        parts = rows[(rows["structure"] == "mean") & (rows["modality"] != "overall")]
+    else:
+        parts = rows[(rows["structure"] != "mean") & (rows["modality"] == cell["modality"])]
+    for _, part in parts.iterrows():
+        yield from _cell(table, part, rows, indent + "  ")
+    yield f"{indent}  mean of these {parts['mean'].count()}: {parts['mean'].mean():.4f}"
 
 
-def _cases(table: str, row: pd.Series, column: str) -> Iterator[str]:
-    """Every result behind the mean of one structure, with the file that it stands in."""
-    seeds = [int(seed) for seed in row["seed"].split()]
-    runs = [
-        run
-        for run in matrix.table_runs(table, row["data"], row["scale"], seeds)
-        if run.variant == row["method"] and row["modality"] in run.modalities
-    ]
+def _cases(table: str, cell: pd.Series, indent: str) -> Iterator[str]:
+    """Every result behind the mean of one structure, with its run and the files that it stands in."""
+    seeds = [int(seed) for seed in cell["seed"].split()]
     values = []
-    for run in runs:
-        scores = read_scores([run]).query("modality == @row.modality and structure == @row.structure")
-        yield f"  {run.predictions('test')}/scores.csv"
-        for _, score in scores[scores["grid"] == row["grid"]].iterrows():
-            values.append(score[column])
-            yield f"    case {score['case']}: {score['status']}, {score[column]:.4f}"
+    for run in matrix.table_runs(table, cell["data"], cell["scale"], seeds):
+        if run.variant != cell["method"] or cell["modality"] not in run.modalities:
+            continue
+        scores = read_scores([run]).query("modality == @cell.modality and structure == @cell.structure")
+        yield f"{indent}{run.folder} (weights.safetensors, run.json) -> {run.predictions('test')}/scores.csv"
+        for _, score in scores[scores["grid"] == cell["grid"]].iterrows():
+            value = score[METRICS[cell["metric"]]]
+            values.append(value)
+            yield f"{indent}  {cell['modality']}_{score['case']}.nii.gz: {score['status']}, {value:.4f}"
     counted = pd.Series(values).dropna()
-    yield f"mean of the {len(counted)} values: {counted.mean():.4f}, standard deviation {counted.std(ddof=0):.4f}"
+    yield f"{indent}mean of these {len(counted)}: {counted.mean():.4f}, standard deviation {counted.std(ddof=0):.4f}"

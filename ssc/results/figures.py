@@ -57,13 +57,14 @@ def figure4(runs: dict[str, Sequence[matrix.Run]], raw: dict[str, str]) -> plt.F
 
     ``runs``: task -> its runs; ``raw``: archive -> folder of raw scans.
     """
+    first = next(iter(runs.values()))[0]
+    runs = {name: [run for run in of_task if run.seed == first.seed] for name, of_task in runs.items()}
     rows = [(matrix.tasks()[name], modality) for name in runs for modality in matrix.tasks()[name].modalities]
     columns = (max(len({run.variant for run in of_task}) for of_task in runs.values()) + 3) // 2
     figure = plt.figure(figsize=(2.3 * columns, 5.2 * len(rows) + 0.5), layout="constrained", facecolor="white")
     parts = np.atleast_1d(figure.subfigures(len(rows), 1))
     for part, (task, modality) in zip(parts, rows, strict=True):
         _draw_case(part, runs[task.name], task, modality, raw, columns)
-    first = next(iter(runs.values()))[0]
     figure.supxlabel(f"{first.data} data, {first.scale} scale, seed {first.seed}", fontsize=11)
     return figure
 
@@ -105,7 +106,7 @@ def _panel(axis: plt.Axes, scan: Scan, label: sitk.Image | None, task: matrix.Ta
     truth = sitk.GetArrayFromImage(sitk.DICOMOrient(scan.label, PAGE[task.orientation]))
     z = best_slice(truth)
     picture = sitk.GetArrayFromImage(image)
-    abdomen_ct = scan.modality == "ct" and task.splits == "abdomen"
+    abdomen_ct = scan.modality == "ct" and task.preprocessing == "abdomen"
     low, high = (-125, 275) if abdomen_ct else np.percentile(picture[picture > picture.min()], (0.5, 99.5))
     width, height = (n * s for n, s in zip(image.GetSize()[:2], image.GetSpacing()[:2], strict=True))
     options = {"extent": (0, width, height, 0), "interpolation": "nearest"}
@@ -130,8 +131,10 @@ def save(figure: plt.Figure, output: Any) -> None:
     figure.savefig(output.png, dpi=150)
 
 
-def figure5(table: pd.DataFrame, temperatures: dict[str, float], scores: pd.DataFrame, note: str) -> plt.Figure:
-    """Overall mean Dice over the temperature τ of Eq. 11, with Joint V3 as the reference.
+def figure5(
+    table: pd.DataFrame, temperatures: dict[str, float], scores: pd.DataFrame, reference: str, note: str
+) -> plt.Figure:
+    """Overall mean Dice over the temperature τ of Eq. 11, beside the reference method's.
 
     ``table``: tidy rows of the tau table; ``temperatures``: method -> τ; ``scores``: its runs' scores, whose
     draws are shown as dots.
@@ -148,11 +151,13 @@ def figure5(table: pd.DataFrame, temperatures: dict[str, float], scores: pd.Data
     for method in methods:
         dots = draws[method].to_numpy()
         axis.plot([temperatures[method]] * len(dots), dots, ".", color="0.6", markersize=4, zorder=0)
-    reference = overall.loc["joint_v3"]
-    axis.axhline(reference["mean"], color="#d55e00", linestyle="--", label="Joint V3")
-    axis.axhspan(reference["low"], reference["high"], color="#d55e00", alpha=0.12, linewidth=0)
+    row = overall.loc[reference]
+    axis.axhline(row["mean"], color="#d55e00", linestyle="--", label=matrix.variants()[reference].label)
+    axis.axhspan(row["low"], row["high"], color="#d55e00", alpha=0.12, linewidth=0)
     axis.set(xlabel="temperature τ", ylabel="overall mean Dice (%)", xticks=x)
-    described = "bars and band: 95 % over patients; dots: single draws\nThe paper: rises from 1 to 4, falls after."
+    kinds = {"bootstrap": "95 % over patients", "range": "range over patients"}
+    bars = " or ".join(kinds[kind] for kind in overall["interval"].unique())
+    described = f"bars and band: {bars}; dots: single draws\nThe paper: rises from 1 to 4, falls after."
     axis.set_title(described, fontsize=9)
     axis.legend(frameon=False)
     figure.supxlabel(note, fontsize=8)

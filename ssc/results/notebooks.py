@@ -20,10 +20,6 @@ from ssc.results.tables import warning
 from ssc.whole import whole
 
 CURVES = ("joint_v2", "joint_v3", "ours")  # variants whose training is drawn
-TITLES = {
-    "abdomen": "Abdominal organs in CT and MRI that were never paired",
-    "heart": "The heart in CT and MRI that were never paired",
-}
 
 # Cells are parted by lines of %%text or %%code.
 TASK = """
@@ -197,8 +193,8 @@ def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
     table = matrix.tables()[task.main_table]
     drawn = [run for run in runs if run.split == first.split and run.seed == first.seed and run.variant in CURVES]
     text = Template(TASK).substitute(
-        title=TITLES[task.name],
-        heading=f"Table {table.published}",
+        title=task.title,
+        heading=f"Table {table.published}" if table.published else table.title,
         structures=", ".join(structure.name.replace("_", " ") for structure in task.structures),
         table=table.name,
         task=task.name,
@@ -215,7 +211,7 @@ def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
 
 def method_notebook(data: str) -> nbformat.NotebookNode:
     """The method in pictures, not yet executed."""
-    text = Template(METHOD).substitute(warning=warning(data, matrix.tasks()["abdomen"]))
+    text = Template(METHOD).substitute(warning=warning(data, matrix.tasks()["heart"], matrix.tasks()["abdomen"]))
     return _notebook("%%text\n" + text.strip())
 
 

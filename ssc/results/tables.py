@@ -23,11 +23,12 @@ BOXES = {
 }
 
 
-def warning(data: str, task: matrix.Task) -> str:
-    """The line that stands above everything that shows results."""
+def warning(data: str, *tasks: matrix.Task) -> str:
+    """The line that stands above everything that shows results of these tasks."""
     if data == "phantom":
         return "PHANTOM DATA: synthetic scans. These figures test the software and say nothing about patients."
-    return f"Real scans: {' and '.join(task.modalities.values())}. Not for clinical use."
+    archives = ", ".join(archive for task in tasks for archive in task.modalities.values())
+    return f"Real scans: {archives}. Not for clinical use."
 
 
 def read_scores(runs: Sequence[matrix.Run]) -> pd.DataFrame:
@@ -149,7 +150,7 @@ def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
         f"{group['n'].max()} {modality.upper()} results of {group['patients'].max()} patients"
         for modality, group in single.groupby("modality", sort=False)
     )
-    box = f"{BOXES[rows['box'].iloc[0]]} " if matrix.tasks()[table.task].splits == "heart" else ""
+    box = f"{BOXES[rows['box'].iloc[0]]} " if matrix.tasks()[table.task].preprocessing == "heart" else ""
     several = f"{len(table.draws)} draws pooled, which overlap" if len(table.draws) > 1 else "one split"
     return (
         f"Mean ± standard deviation over the test results of {several} ({counts}). "
@@ -166,9 +167,11 @@ def _spread_name(rows: pd.DataFrame) -> str:
 
 
 def _interval_name(rows: pd.DataFrame) -> str:
-    if set(rows["interval"].dropna()) == {"range"}:
-        return "range over patients (too few for an interval)"
-    return "95 % bootstrap interval over patients"
+    kinds = set(rows["interval"].dropna())
+    bootstrap, span = "95 % bootstrap interval over patients", "range over patients (too few for an interval)"
+    if kinds == {"bootstrap", "range"}:
+        return f"{bootstrap}, [low, high], or {span}, [low … high]"
+    return span if kinds == {"range"} else bootstrap
 
 
 def _tests(table: matrix.Table, rows: pd.DataFrame) -> str:
@@ -221,7 +224,8 @@ def _figure(row: pd.Series, prefix: str = "") -> str:
     if not prefix and pd.notna(row["std_over_seeds"]):
         text += f"±{row['std_over_seeds']:.{digits}f}"
     if not prefix and pd.notna(row["low"]):
-        text += f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+        between = " … " if row["interval"] == "range" else ", "
+        text += f" [{row['low']:.{digits}f}{between}{row['high']:.{digits}f}]"
     if pd.notna(difference):
         p = f", p={row['p']:.2g}" if not prefix and pd.notna(row["p"]) else ""
         text += f" ({difference:+.{digits}f}{p})"
@@ -233,21 +237,25 @@ def _missed(row: pd.Series) -> str:
 
 
 def latex(table: matrix.Table, rows: pd.DataFrame) -> str:
-    """The table as LaTeX (booktabs, multirow not needed), one tabular a grid and metric."""
+    """The table as LaTeX (booktabs), one tabular a grid and metric: ours, and the paper's figure in brackets."""
     parts = ["% needs \\usepackage{booktabs}; wide: set it in a landscape page or with \\resizebox"]
-    for grid, metric, header, body in _blocks(table, rows, _latex_cell):
+    for grid, metric, header, body in _blocks(table, rows, _markdown_cell):
         columns = pd.MultiIndex.from_tuples([("", "Method"), *header])
         frame = pd.DataFrame(body, columns=columns).map(_latex_text)
-        caption = _latex_text(f"{_title(table)}. {ARROWS[metric]}, on {GRIDS[grid]}. {_warning(table, rows)}")
-        styler = frame.style.hide(axis="index")
-        parts.append(
-            styler.to_latex(hrules=True, multicol_align="c", column_format="l" + "c" * len(header), caption=caption)
+        caption = (
+            f"{_title(table)}. {ARROWS[metric]}, on {GRIDS[grid]}. {_warning(table, rows)} {_caption(table, rows)}"
         )
-    return "\n".join([*parts, f"% {_caption(table, rows)}", ""])
+        parts.append(
+            frame.style.hide(axis="index").to_latex(
+                hrules=True, multicol_align="c", column_format="l" + "c" * len(header), caption=_latex_text(caption)
+            )
+        )
+    return "\n".join(parts) + "\n"
 
 
 LATEX = {
-    "%": r"\%", "±": r"$\pm$", "†": r"$^\dagger$", "–": "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "τ": r"$\tau$",
+    "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "†": r"$^\dagger$", "–": "--", "…": r"\ldots{}",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "τ": r"$\tau$",
 }  # fmt: skip
 
 
@@ -255,10 +263,6 @@ def _latex_text(text: str) -> str:
     for character, command in LATEX.items():
         text = text.replace(character, command)
     return text
-
-
-def _latex_cell(row: pd.Series) -> str:
-    return f"{_figure(row)}{_missed(row)}"
 
 
 def _markdown_cell(row: pd.Series) -> str:

@@ -184,3 +184,32 @@ def test_a_structure_that_was_never_found_has_no_interval():
     scores = _patients([0.0, 0.0, 0.0]).assign(status="missed", asd_mm=NAN)
     row = _row(_with_intervals(scores), "ours", "ct", "liver", "asd")
     assert math.isnan(row["low"]) and math.isnan(row["high"])
+
+
+def test_patients_without_a_value_do_not_count_for_an_interval():
+    """Six patients, two of whom nobody found the structure in: four distances are too few."""
+    scores = _patients(SIX).assign(asd_mm=[1.0, 2.0, 3.0, 4.0, NAN, NAN])
+    row = _row(_with_intervals(scores), "ours", "ct", "liver", "asd")
+    assert (row["low"], row["high"], row["interval"]) == (1.0, 4.0, "range")
+
+
+def test_missing_a_hard_structure_is_no_gain_in_distance():
+    """Ours misses the spleen, whose distance is large, in every patient; its liver is worse everywhere."""
+
+    def rows(method, liver, spleen):
+        parts = (("liver", liver), ("spleen", spleen))
+        return [_patients([0.0] * 10, method, structure=name).assign(asd_mm=value) for name, value in parts]
+
+    base, ours = rows("base", 1.0, 20.0), rows("ours", np.arange(2.0, 12.0), NAN)
+    scores = pd.concat([*base, *ours])
+    table = add_tests(summarise(scores, ["base", "ours"], STRUCTURES), scores, "base")
+    p = _row(table[table["structure"] == "mean"], "ours", "ct", "mean", "asd")["p"]
+    assert p == pytest.approx(2 / 2**10)  # ten losses on the liver; with the spleen in, ten gains of ours
+
+
+def test_no_p_where_too_few_pairs_are_left():
+    ours = _patients(np.arange(1.0, 11.0)).assign(asd_mm=[2.0, 3.0, 4.0, 5.0, *[NAN] * 6])
+    scores = pd.concat([_patients(np.zeros(10), "base"), ours])
+    table = add_tests(summarise(scores, ["base", "ours"], ["liver"]), scores, "base")
+    assert math.isnan(_row(table, "ours", "ct", "mean", "asd")["p"])
+    assert not math.isnan(_row(table, "ours", "ct", "mean", "dice")["p"])

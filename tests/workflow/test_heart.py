@@ -1,5 +1,6 @@
 """The cardiac half: its tables by the same command, few-shot, boxes, ImageNet, folding."""
 
+import hashlib
 import json
 
 import nibabel as nib
@@ -36,7 +37,7 @@ def test_few_shot_trains_on_the_drawn_case_alone(hearts):
 
 
 def test_the_quirks_of_the_archive_are_noted(hearts):
-    log = (hearts.folder / "logs/phantoms/mmwhs_mri.log").read_text("utf-8")
+    log = (hearts.folder / "logs/verify/phantom/mmwhs_mri.log").read_text("utf-8")
     assert "1002" in log and "421" in log
 
 
@@ -50,6 +51,28 @@ def test_imagenet_is_fetched_or_asked_for_but_never_left_out(hearts):
     assert jobs == {"download_swin_tiny": 1, "settings": 4, "train": 4, "evaluate": 4, "table": 1}
     shown = hearts.run("snakemake -n --cores 2 --config init=imagenet -- results/tables/table6.csv", check=False)
     assert "no download of them is known" in shown and "init=random" in shown
+    given = "--config init=imagenet swin_tiny=/nowhere"
+    shown = hearts.run(f"snakemake -n --cores 2 {given} -- results/tables/table5.csv", check=False)
+    assert "/nowhere is not there" in shown and "init=random" in shown
+
+
+def test_a_run_starts_from_a_checkpoint_and_says_what_became_of_it(hearts, tmp_path):
+    """Random weights in Swin-T's shapes, into Swin-Unet of width 96; another seed, beside the other runs."""
+    import torch
+    from checkpoints import swin_state
+
+    torch.save({"model": swin_state(96, (3, 6, 12, 24))}, tmp_path / "swin tiny.pth")
+    wide = "presets='{heart: {phantom: {smoke: {width: 96, heads: [3, 6, 12, 24], steps: 3}}}}'"
+    given = f"--config init=imagenet swin_tiny='{tmp_path}/swin tiny.pth' {wide}"
+    folder = RUNS.replace("seed0", "seed1") + "/ours"
+    hearts.run(f"snakemake --cores 2 {given} -- {folder}/run.json")
+    record = json.loads((hearts.folder / folder / "run.json").read_text("utf-8"))
+    digest = hashlib.sha256((tmp_path / "swin tiny.pth").read_bytes()).hexdigest()
+    assert record["init"] == "imagenet" and record["imagenet"]["sha256"] == digest
+    tensors = record["imagenet"]["tensors"]
+    assert tensors["encoder.patch_embedding.conv.weight"] == "loaded patch_embed.proj.weight"
+    assert tensors["encoder.stages.0.blocks.0.attention.bias_table"].startswith("resized ")
+    assert tensors["heads.output.weight"] == "random" and "head.weight" in record["imagenet"]["unused"]
 
 
 def test_a_checkpoint_that_does_not_fit_is_an_error(hearts, tmp_path):

@@ -111,7 +111,7 @@ def test_touching_files_runs_nothing(made):
 def test_a_users_mistake_is_said_in_plain_words(made, config, message):
     shown = made.run(f"snakemake --cores 2 --config {config} -- results/tables/table6.csv", check=False)
     assert message in shown and "Traceback" not in shown
-    assert not (made.folder / "data/real/btcv.json").exists()
+    assert not (made.folder / "data/manifests/real/btcv.json").exists()
 
 
 def test_a_dry_run_loads_no_torch(made):
