@@ -20,7 +20,7 @@ rule all:
     input:
         TABLES,
         "results/metrics.json",
-        "results/tables/table3.csv",
+        "results/tables/table3.html",
         "results/tables/published_audit.csv",
         expand("results/figures/figure{number}.pdf", number=[1, 2, 3, 4, 5]),
         expand("results/figures/{kind}_{task}.pdf", kind=["curves", "learned"], task=["heart", "abdomen"]),

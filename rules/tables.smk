@@ -1,20 +1,44 @@
 # The paper's tables, at the configured data, scale and seeds.
 
 
-rule table3:
+rule describe:
     output:
         "results/tables/table3.csv",
     log:
-        "logs/tables/table3.log",
+        "logs/tables/describe.log",
     conda:
         "../envs/environment.yaml"
     params:
         settings=settings.model_dump_json(include={"data", "scale", "presets"}),
         code=fingerprint("ssc/describe.py", "ssc/models", "config/matrix.yaml"),
     message:
-        "table3: the backbones"
+        "The backbones, as they are built"
     shell:
         "python -m ssc describe {output} --settings {params.settings:q} > {log} 2>&1"
+
+
+rule table3:
+    input:
+        "results/tables/table3.csv",
+    output:
+        markdown="results/tables/table3.md",
+        html=report(
+            "results/tables/table3.html",
+            caption="captions/table3.rst",
+            category="Tables",
+            labels={"table": "table3"},
+        ),
+        latex="results/tables/table3.tex",
+    log:
+        "logs/tables/table3.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        code=RESULTS_CODE,
+    message:
+        "table3"
+    script:
+        "../workflow_scripts/table3.py"
 
 
 rule metrics:

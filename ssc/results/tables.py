@@ -136,6 +136,32 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> str:
     )
 
 
+def table3(rows: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """Title, and one line a row of Table 3: each backbone as built, the paper's entry in brackets."""
+    first = rows.iloc[0]
+    cells = rows["ours"].astype(str) + rows["printed"].map(lambda printed: f" [{printed}]" if printed else "")
+    wide = rows.assign(cell=cells).pivot(index="row", columns="backbone", values="cell").loc[rows["row"].unique()]
+    frame = wide.rename_axis(index=None, columns=None).fillna("").reset_index(names="")
+    return f"Table 3: the backbones at {first['scale']} scale, {first['data']} data; in brackets: printed", frame
+
+
+def plain_markdown(title: str, frame: pd.DataFrame) -> str:
+    """A frame of texts as Markdown."""
+    lines = [frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()]
+    return f"# {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def plain_page(title: str, frame: pd.DataFrame) -> str:
+    """A frame of texts as an HTML page."""
+    return _PAGE.format(title=html.escape(title), warning="", caption="", body=frame.to_html(index=False, border=0))
+
+
+def plain_latex(title: str, frame: pd.DataFrame) -> str:
+    """A frame of texts as LaTeX (booktabs)."""
+    texts = frame.map(_latex_text).rename(columns=_latex_text)
+    return texts.style.hide(axis="index").to_latex(hrules=True, caption=_latex_text(title))
+
+
 def _title(table: matrix.Table) -> str:
     return f"Table {table.published}: {table.title}" if table.published else f"{table.title} (not in the paper)"
 
@@ -255,7 +281,7 @@ def latex(table: matrix.Table, rows: pd.DataFrame) -> str:
 
 LATEX = {
     "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "†": r"$^\dagger$", "–": "--", "…": r"\ldots{}",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "τ": r"$\tau$",
+    "×": r"$\times$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "τ": r"$\tau$",
 }  # fmt: skip
 
 
@@ -294,6 +320,7 @@ td:first-child {{ text-align: left; }}
 tr:last-child td {{ font-weight: bold; }}
 small {{ color: #555; font-weight: normal; }}
 .warning {{ background: #fff3cd; border: 1px solid #d9b44a; padding: .5em .8em; font-weight: bold; }}
+.warning:empty {{ display: none; }}
 </style></head><body>
 <h1>{title}</h1>
 <p class="warning">{warning}</p>

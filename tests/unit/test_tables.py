@@ -109,3 +109,14 @@ def test_explain_leads_from_the_cases_to_the_cells_own_figure(runs, tmp_path, mo
 def test_explaining_what_is_not_there_says_so(runs, tmp_path):
     with pytest.raises(RunError, match=r"table1\.csv: no table there; make it with snakemake"):
         next(explain(tmp_path / "table1.csv", "ours", "ct", "lac", "dice", "native"))
+
+
+def test_table_3_shows_built_and_printed():
+    rows = pd.DataFrame(
+        {"task": ["abdomen", "heart"], "backbone": ["nnformer", "swin_unet"], "row": "patch",
+         "ours": ["2 × 4 × 4", "4 × 4"], "printed": ["4 × 4 × 2", ""], "data": "real", "scale": "paper"}
+    )  # fmt: skip
+    title, frame = tables.table3(rows)
+    assert "real data" in title and "| patch | 2 × 4 × 4 [4 × 4 × 2] | 4 × 4 |" in tables.plain_markdown(title, frame)
+    assert "2 × 4 × 4 [4 × 4 × 2]" in tables.plain_page(title, frame)
+    assert r"4 $\times$ 4" in tables.plain_latex(title, frame) and r"swin\_unet" in tables.plain_latex(title, frame)

@@ -60,6 +60,64 @@ def test_snakemake_after_dvc_repro_has_nothing_to_do(reproduced):
     assert "Nothing to be done" in reproduced.run("snakemake --cores 8 --resources gpu=2 all")
 
 
+@pytest.fixture(scope="module")
+def clone(reproduced, tmp_path_factory):
+    """A clone of the repository after `dvc push` to a folder and `dvc pull` from it."""
+    from conftest import Project
+
+    folder = tmp_path_factory.mktemp("clone")
+    commit = "git add -A && git -c user.name=t -c user.email=t@t commit -qm results"
+    private = reproduced.folder / "data/real/btcv/img.nii.gz"
+    private.parent.mkdir(parents=True)
+    private.write_bytes(b"handed out to one person")
+    reproduced.run('dvc add -q data/real/btcv && echo "  push: false" >> data/real/btcv.dvc')
+    reproduced.run(f"dvc remote add -d storage {folder}/remote && {commit} && dvc push -q")
+    reproduced.run(f"git clone -q . {folder}/project")
+    project = Project.__new__(Project)
+    project.folder, project.remote = folder / "project", folder / "remote"
+    project.pulled = project.run("dvc pull", check=False)
+    return project
+
+
+def test_a_clone_after_dvc_pull_has_nothing_to_do(clone):
+    assert not (clone.folder / "data/phantom").exists()
+    assert clone.jobs("snakemake --cores 2 all") == {}
+
+
+def test_a_clone_still_sees_a_changed_parameter(clone):
+    jobs = clone.jobs("snakemake --cores 2 --config losses='{gamma: 0.7}' -- results/tables/table6.csv")
+    assert jobs == {"phantoms": 2, "settings": 1, "train": 1, "evaluate": 1, "table": 1}
+
+
+def test_a_clone_redraws_without_training(clone):
+    """Figure 4 shows scans, so the phantoms are made anew; nothing else is."""
+    jobs = clone.jobs("snakemake --cores 2 --forcerun figure4 -- results/figures/figure4_abdomen.pdf")
+    assert jobs == {"phantoms": 2, "figure4": 1}
+    clone.run("snakemake --cores 2 --forcerun figure4 -- results/figures/figure4_abdomen.pdf")
+    assert clone.jobs("snakemake --cores 2 results/tables/table6.csv results/figures/figure4_abdomen.pdf") == {}
+
+
+def test_private_scans_are_never_pushed(clone):
+    pushed = [path for path in clone.remote.rglob("*") if path.is_file()]
+    assert len(pushed) > 50 and not any(b"handed out" in path.read_bytes() for path in pushed)
+    assert not (clone.folder / "data/real/btcv").exists() and "btcv" in clone.pulled
+
+
+def test_the_readmes_graph_is_the_workflows(made):
+    drawn = made.run("snakemake --rulegraph mermaid-js all")
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", drawn))
+    edges = {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", drawn)}
+    readme = (made.folder / "README.md").read_text("utf-8").split("```mermaid")[1].split("```")[0]
+    assert set(re.findall(r"(\w+) --> (\w+)", readme)) == {(a, b) for a, b in edges if b != "all"}
+
+
+def test_dvc_shows_metrics_and_plots(reproduced):
+    shown = json.loads(reproduced.run("dvc metrics show --json"))
+    assert "table6" in str(shown) and "ours" in str(shown)
+    reproduced.run("dvc plots show -o plots")
+    assert "seg_ct" in (reproduced.folder / "plots/index.html").read_text("utf-8")
+
+
 def test_one_changed_loss_weight_trains_what_uses_it(reproduced):
     before = _trained(reproduced)
     reproduced.edit("config/config.yaml", "  gamma: 0.1\n  # temperature", "  gamma: 0.2\n  # temperature")
