@@ -22,7 +22,8 @@ report: .venv/ready ## results/report/report.html: tables, figures and how they 
 
 test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end to end
 	$(MAKE) --no-print-directory check
-	pytest -n 2 --dist loadgroup
+	pytest -n 2 tests/unit tests/paper
+	pytest tests/workflow # one copy of the project, so one process; Snakemake fills the cores
 
 check: .venv/ready ## format and lint alone
 	ruff check .

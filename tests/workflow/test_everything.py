@@ -16,7 +16,6 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-pytestmark = pytest.mark.xdist_group("workflow")  # one copy of the project, one process
 RUN = "results/runs/phantom/smoke/abdomen/draw0/seed0/ours"
 
 

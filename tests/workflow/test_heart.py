@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-pytestmark = pytest.mark.xdist_group("workflow")  # one copy of the project, one process
 TABLES = "results/tables/table1.csv results/tables/table4.csv results/tables/table5.csv"
 RUNS = "results/runs/phantom/smoke/heart/fixed/seed0"
 

@@ -7,7 +7,6 @@ import time
 import pandas as pd
 import pytest
 
-pytestmark = pytest.mark.xdist_group("workflow")  # one copy of the project, one process
 COMMAND = "snakemake --cores 8 --resources gpu=2 results/tables/table6.csv"
 ALL_RUNS = {"settings": 4, "train": 4, "evaluate": 4, "table": 1}
 
