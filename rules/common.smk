@@ -63,18 +63,14 @@ def raw_arguments(wildcards, input):
     return [f"{m}={raw_folder(run.data, sources[m])}" for m in run.modalities]
 
 
-def raw_inputs(data, sources):
-    """Folders of raw scans that the workflow makes or fetches. Not their age but their manifests decide."""
-    made = [data == "phantom" or (source == "chaos" and settings.chaos is None) for source in sources]
-    return [ancient(f"data/{data}/{source}") for source, yes in zip(sources, made) if yes]
+def raw_input(wildcards):
+    """The folder of raw scans, where the workflow makes or fetches it. Its age decides nothing."""
+    made = wildcards.data == "phantom" or (wildcards.source == "chaos" and settings.chaos is None)
+    return ancient(f"data/{wildcards.data}/{wildcards.source}") if made else []
 
 
 def raw_manifests(run):
     return [f"data/manifests/{run.data}/{matrix.tasks()[run.task].modalities[m]}.json" for m in run.modalities]
-
-
-def raw_of_run(run):
-    return raw_inputs(run.data, [matrix.tasks()[run.task].modalities[m] for m in run.modalities])
 
 
 def case_manifests(run):

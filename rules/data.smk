@@ -47,7 +47,7 @@ rule download_swin_tiny:
 
 rule verify:
     input:
-        lambda w: raw_inputs(w.data, [w.source]),
+        lambda w: raw_input(w),
     output:
         "data/manifests/{data}/{source}.json",
     log:
@@ -69,7 +69,6 @@ rule verify:
 rule preprocess:
     input:
         lambda w: f"data/manifests/{w.data}/{matrix.tasks()[w.task].modalities[w.modality]}.json",
-        lambda w: raw_inputs(w.data, [matrix.tasks()[w.task].modalities[w.modality]]),
     output:
         "results/cases/{data}/{scale}/{task}/{modality}/manifest.json",
     log:

@@ -7,7 +7,7 @@ rule evaluate:
         record=rules.train.output.record,
         settings=rules.settings.output,
         cases=lambda w: case_manifests(run_of(w)),
-        raw=lambda w: raw_manifests(run_of(w)) + raw_of_run(run_of(w)),
+        raw=lambda w: raw_manifests(run_of(w)),
     output:
         "results/predictions/{key}/{part}/scores.csv",
     log:

@@ -30,7 +30,6 @@ rule figure4:
     input:
         scores=lambda w: [f"{r.predictions('test')}/scores.csv" for t in tasks_of(w.half) for r in main_runs(t)],
         manifests=lambda w: [m for t in tasks_of(w.half) for r in main_runs(t) for m in raw_manifests(r)],
-        raw=lambda w: [folder for t in tasks_of(w.half) for r in main_runs(t) for folder in raw_of_run(r)],
     output:
         pdf="results/figures/figure4{half}.pdf",
         png=report(

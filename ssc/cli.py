@@ -142,7 +142,7 @@ def _doctor(options: argparse.Namespace) -> None:
         checked.setdefault(name, set()).add(case)
     faults = sum(found != "ok" for *_, found in report)
     print(f"{len(report)} cases, {faults} with faults")
-    missing = [f"{name} {case}" for name in checked for case in _split_cases(name) if case not in checked[name]]
+    missing = [f"{name} {case}" for name in checked for case in matrix.archive_cases(name) if case not in checked[name]]
     if missing:
         print(f"not there, but named in config/splits.yaml: {', '.join(missing)}")
     if faults or missing:
@@ -201,13 +201,10 @@ def _manifest(options: argparse.Namespace) -> None:
 
 
 def _phantoms(options: argparse.Namespace) -> None:
-    from ssc.data.phantoms import WRITERS
+    from ssc.data.phantoms import ensure
 
-    partial = options.folder.with_name(f"{options.folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    WRITERS[options.source](partial, _split_cases(options.source))
     shutil.rmtree(options.folder, ignore_errors=True)
-    partial.replace(options.folder)
+    ensure(options.source, options.folder)
 
 
 def _download(options: argparse.Namespace) -> None:
@@ -269,16 +266,6 @@ def _source_values(name: str) -> list[tuple[int, int]]:
         if name in task.modalities.values():
             return task.source_values(name)
     raise SettingsError(f"config/matrix.yaml: no task uses the archive {name}")
-
-
-def _split_cases(name: str) -> list[str]:
-    """Every case of an archive that the splits name, in numerical order."""
-    found = set()
-    for task in matrix.tasks().values():
-        for modality in (modality for modality, archive in task.modalities.items() if archive == name):
-            for split in matrix.splits()[task.name].values():
-                found.update(case for cases in split[modality].values() for case in cases)
-    return sorted(found, key=int)
 
 
 def _progress(cases: Sequence[str]):

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ssc import matrix
 from ssc.config import NETWORK_KEYS, RunSettings
+from ssc.data import phantoms
 from ssc.data.preprocess import read_case, to_case, to_scan_grid
 from ssc.data.sampling import neighbouring_slices, pad_to
 from ssc.data.scan import Scan, dicom_modality, read_image
@@ -164,6 +165,8 @@ def evaluate(folder: Path, part: str, overlap: float, raw: dict[str, Path], devi
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for modality in run.modalities:
+        if run.data == "phantom":
+            phantoms.ensure(task.modalities[modality], raw[modality])
         archive = source(task.modalities[modality])
         values = task.source_values(task.modalities[modality])
         cases = matrix.cases_folder(run.data, run.scale, run.task, modality)

@@ -238,6 +238,16 @@ def splits() -> dict[str, dict[str, dict[str, dict[str, list[str]]]]]:
     return {name: written[task.splits] for name, task in tasks().items()}
 
 
+def archive_cases(archive: str) -> list[str]:
+    """Every case of an archive that the splits name, in numerical order."""
+    found = set()
+    for task in tasks().values():
+        for modality in (modality for modality, source in task.modalities.items() if source == archive):
+            for split in splits()[task.name].values():
+                found.update(case for cases in split[modality].values() for case in cases)
+    return sorted(found, key=int)
+
+
 def runs_of(variant: str, task: str, split: str, data: str, scale: str, seed: int) -> list[Run]:
     """The trainings of one method on one split: one if joint, else one a modality."""
     modalities = [None] if variants()[variant].joint else list(tasks()[task].modalities)

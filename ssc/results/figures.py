@@ -19,6 +19,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
 from ssc import matrix
+from ssc.data import phantoms
 from ssc.data.scan import Scan
 from ssc.data.sources import source
 from ssc.results.tables import read_scores
@@ -79,6 +80,8 @@ def _draw_case(
         fontweight="bold",
     )
     archive = task.modalities[modality]
+    if runs[0].data == "phantom":
+        phantoms.ensure(archive, Path(raw[archive]))
     scan = source(archive).read(Path(raw[archive]), shown.case, task.source_values(archive))
     methods = list(dict.fromkeys(run.variant for run in runs))
     titles = ["Scan", "Ground truth", *(matrix.variants()[method].label for method in methods)]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import filelock
+
+from ssc import matrix
 from ssc.data.phantoms import abdomen, heart
 
 # What writes some cases of an archive into a folder.
@@ -14,3 +18,18 @@ WRITERS: dict[str, Callable[[Path, Sequence[str]], None]] = {
     "mmwhs_ct": heart.write_ct,
     "mmwhs_mri": heart.write_mri,
 }
+
+
+def ensure(source: str, folder: Path) -> None:
+    """Every case of an archive that the splits name, in ``folder``; made only where that is not there yet.
+
+    A clone after `dvc pull` has all results and no phantoms: what looks at scans again makes them by the way.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{folder}.lock"):
+        if folder.is_dir():
+            return
+        partial = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(partial, ignore_errors=True)
+        WRITERS[source](partial, matrix.archive_cases(source))
+        partial.replace(folder)
