@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -119,16 +120,16 @@ def test_other_settings_do_not_resume_from_an_old_state(project):
     assert "goes on at step" not in _finish(project)[1]
 
 
-@pytest.mark.parametrize(("alpha", "culprit"), [(1e39, "aux_ct"), (1e37, "gradient inf")])
+@pytest.mark.parametrize(("alpha", "culprit"), [(1e39, "aux_ct"), (1e37, "gradient (inf|nan)")])
 def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_and_names_the_cases(project, alpha, culprit):
-    """1e39 overflows float32 in the loss, 1e37 in the sum of the gradient's squares alone."""
+    """1e39 overflows float32 in the loss, 1e37 in the gradient alone."""
     settings = json.loads((project.folder / "settings.json").read_text("utf-8"))
     settings["losses"]["alpha"] = alpha
     (project.folder / "settings.json").write_text(json.dumps(settings), "utf-8")
     process = _command(project)
     errors = process.communicate()[1]
     assert process.returncode == 1 and "the loss is not finite at step 1" in errors
-    assert "cases ct" in errors and culprit in errors
+    assert "cases ct" in errors and re.search(culprit, errors)
     assert not (project.folder / "weights.safetensors").exists()
 
 
