@@ -109,12 +109,6 @@ def case_settings(wildcards):
     return json.dumps(chosen, sort_keys=True)
 
 
-def needed_cases(wildcards):
-    """Every case that a split of the task names."""
-    parts = [split[wildcards.modality] for split in matrix.splits()[wildcards.task].values()]
-    return sorted({case for part in parts for cases in part.values() for case in cases}, key=int)
-
-
 def imagenet_file(wildcards):
     """The checkpoint that a run starts from, none where it starts at random."""
     run = run_of(wildcards)

@@ -85,7 +85,7 @@ rule preprocess:
         source=lambda w: matrix.tasks()[w.task].modalities[w.modality],
         folder=lambda w, input: raw_folder(w.data, matrix.tasks()[w.task].modalities[w.modality]),
         cases=lambda w, output: os.path.dirname(output[0]),
-        need=needed_cases,
+        need=lambda w: matrix.archive_cases(matrix.tasks()[w.task].modalities[w.modality]),
     message:
         "Preprocess {wildcards.modality} ({wildcards.data}, {wildcards.scale})"
     shell:

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ssc import matrix
 from ssc.config import Settings, run_settings
+from ssc.inference import build_network
 from ssc.models.network import Network, parameter_count
 from ssc.models.windows import WindowAttention
 from ssc.presets import Data, Scale
@@ -65,9 +66,8 @@ def _network(settings: Settings, data: Data, scale: Scale, task: matrix.Task, va
     modality = None if matrix.variants()[variant].joint else next(iter(task.modalities))
     run = matrix.Run(data, scale, task.name, task.draws[0], 0, variant, modality)
     chosen = run_settings(settings, run)
-    arguments = (task.backbone, task.spatial_dims, task.classes, run.modalities, chosen.flags, chosen.network)
     with torch.device("meta"):
-        return Network(*arguments).eval()
+        return build_network(task.name, run.modalities, chosen.flags, chosen.network).eval()
 
 
 def _attention(part: nn.Module) -> dict[str, list[WindowAttention]]:

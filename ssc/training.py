@@ -28,7 +28,7 @@ from ssc.config import TRAINING_CODE, RunSettings, fingerprint
 from ssc.data.sampling import Sampler, load_case
 from ssc.data.verify import file_sha256
 from ssc.errors import RunError
-from ssc.inference import probabilities
+from ssc.inference import build_network, probabilities
 from ssc.losses import objective
 from ssc.metrics import dice
 from ssc.models.network import Network, initialise, parameter_count
@@ -106,8 +106,8 @@ class Training:
     def __init__(self, run: matrix.Run, settings: RunSettings, imagenet: Path | None, device: torch.device):
         self.run, self.settings, self.device = run, settings, device
         self.task, choice = matrix.tasks()[run.task], settings.optimiser
-        arguments = (self.task.backbone, self.task.spatial_dims, self.task.classes, run.modalities)
-        self.network = initialise(Network(*arguments, settings.flags, settings.network), run.seed)
+        self.network = build_network(run.task, run.modalities, settings.flags, settings.network)
+        initialise(self.network, run.seed)
         self.imagenet = load_imagenet(self.network, imagenet) if imagenet else None
         self.network.to(device)
         self.optimiser = _optimiser(self.network, choice)
