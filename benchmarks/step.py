@@ -18,8 +18,9 @@ import torch
 
 from ssc import matrix
 from ssc.config import Settings, run_settings
+from ssc.inference import build_network
 from ssc.losses import objective
-from ssc.models.network import Network, initialise
+from ssc.models.network import initialise
 
 
 def seconds(variant: matrix.Variant, options: argparse.Namespace) -> float:
@@ -27,8 +28,7 @@ def seconds(variant: matrix.Variant, options: argparse.Namespace) -> float:
     split, modality = matrix.tasks()[options.task].draws[0], None if variant.joint else "ct"
     run = matrix.Run(options.data, options.scale, options.task, split, 0, variant.name, modality)
     settings, task = run_settings(Settings(), run), matrix.tasks()[run.task]
-    modules = (task.backbone, task.spatial_dims, task.classes, run.modalities, settings.flags, settings.network)
-    network = initialise(Network(*modules), seed=0)
+    network = initialise(build_network(run.task, run.modalities, settings.flags, settings.network), seed=0)
     optimiser = torch.optim.AdamW(network.parameters(), fused=True)
     images, crop = options.images or settings.sampling["images"], settings.sampling["crop"]
     channels, size = (1, crop) if task.spatial_dims == 3 else (crop[0], crop[1:])

@@ -114,6 +114,8 @@ def imagenet_file(wildcards):
     run = run_of(wildcards)
     if run_settings(settings, run).init == "random":
         return []
+    if matrix.variants()[run.variant].unet:
+        raise WorkflowError(f"{run.key}: no ImageNet weights fit a U-Net. Set init=random, for every run of the table.")
     name = {"swin_unet": "swin_tiny", "nnformer": "swin_large"}[matrix.tasks()[run.task].backbone]
     given = getattr(settings, name)
     if given and Path(given).is_file():

@@ -145,6 +145,7 @@ class RunSettings(Strict):
     code: str
 
 
+UNET_KEYS = ("crop", "width")
 NETWORK_KEYS = ("crop", "width", "heads", "windows", "stochastic_depth")
 SAMPLING_KEYS = ("crop", "images", "translation")
 OPTIMISER_KEYS = ("schedule", "learning_rate", "warm_up", "beta2", "weight_decay", "clip", "validations", "save_every")
@@ -160,12 +161,13 @@ def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
         steps = preset.development_steps or steps
         strength = strength if preset.development_augmentation is None else preset.development_augmentation
     losses, method = settings.losses, settings.method
-    network = {key: getattr(preset, key) for key in NETWORK_KEYS}
+    network = {key: getattr(preset, key) for key in (UNET_KEYS if variant.unet else NETWORK_KEYS)}
     network |= {"eam_heads": preset.eam_heads, "map_scale": method.map_scale} if variant.eam else {}
     network |= {"modulation": method.modulation} if variant.modulation else {}
     weights = {"alpha": losses.alpha, "aux_target": losses.aux_target} if variant.eam else {}
     weights |= {"beta": losses.beta} if variant.mcr else {}
     weights |= {"gamma": losses.gamma, "tau": variant.tau or losses.tau} if variant.icr else {}
+    weights |= {"shuffled": True} if variant.shuffled else {}
     return RunSettings(
         key=run.key,
         structures=[structure.name for structure in matrix.tasks()[run.task].structures],

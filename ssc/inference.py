@@ -30,6 +30,7 @@ from ssc.errors import DataError, RunError
 from ssc.metrics import SCORES, score_case
 from ssc.models.folding import fold
 from ssc.models.network import Network, inference_state
+from ssc.models.unet import PlainUNet
 from ssc.whole import whole
 
 WINDOWS_AT_ONCE = 4
@@ -122,10 +123,11 @@ def read_run(folder: Path) -> tuple[matrix.Run, RunSettings, dict, dict[str, Ten
     return run, settings, record, load_file(folder / "weights.safetensors")
 
 
-def build_network(task: str, modalities: Sequence[str], flags: dict[str, bool], settings: dict) -> Network:
+def build_network(task: str, modalities: Sequence[str], flags: dict[str, bool], settings: dict) -> Network | PlainUNet:
     """An untrained network of a task, for its state to be loaded into."""
     row = matrix.tasks()[task]
-    return Network(row.backbone, row.spatial_dims, row.classes, modalities, flags, settings)
+    shape = row.backbone, row.spatial_dims, row.classes, modalities
+    return PlainUNet(*shape, settings["width"]) if flags["unet"] else Network(*shape, flags, settings)
 
 
 def write_folded(folder: Path, out: Path) -> None:
@@ -134,6 +136,8 @@ def write_folded(folder: Path, out: Path) -> None:
     The JSON holds all that a scan needs on its way: spacing, intensities, window, labels.
     """
     run, settings, record, state = read_run(folder)
+    if settings.flags["unet"]:
+        raise RunError(f"{folder}: a U-Net holds nothing to fold; give the run itself to ssc predict")
     network = build_network(run.task, run.modalities, settings.flags, settings.network)
     network.load_state_dict(state)
     labels = {structure.name: value for value, structure in enumerate(matrix.tasks()[run.task].structures, start=1)}

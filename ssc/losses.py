@@ -87,14 +87,27 @@ def objective(
             for m, output in outputs.items()
         }
         loss, parts = loss + settings["alpha"] * sum(aux.values()), parts | aux
+    correlations = {m: output.semantics.correlations for m, output in outputs.items() if output.semantics}
+    if "shuffled" in settings:
+        embeddings, correlations = _shuffled(embeddings, correlations)
     if "beta" in settings:
         parts["mcr"] = modality_consistency(embeddings)
         loss = loss + settings["beta"] * parts["mcr"]
     if "gamma" in settings:
-        correlations = {m: output.semantics.correlations for m, output in outputs.items()}
         parts["icr"] = image_consistency(correlations, settings["tau"])
         loss = loss + settings["gamma"] * parts["icr"]
     return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def _shuffled(
+    embeddings: dict[str, Tensor], correlations: dict[str, Sequence[Tensor]]
+) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
+    """A control: the classes of the k-th modality moved on by k places, so that no class meets its own name."""
+    places = {m: k for k, m in enumerate(embeddings)}
+    return (
+        {m: q.roll(places[m], dims=0) for m, q in embeddings.items()},
+        {m: [e.roll((places[m], places[m]), dims=(1, 2)) for e in scales] for m, scales in correlations.items()},
+    )
 
 
 def _nearest(label: Tensor, like: Tensor) -> Tensor:

@@ -72,14 +72,18 @@ class Variant:
     icr: bool = False
     annotated: dict[str, int] = field(default_factory=dict)
     tau: float | None = None
+    shuffled: bool = False
+    unet: bool = False
 
     def __post_init__(self):
         if (self.mcr or self.icr) and not (self.joint and self.eam):
             raise SettingsError(f"variant {self.name}: mcr and icr need joint and eam")
+        if self.unet and (self.eam or self.own_encoder or self.modulation):
+            raise SettingsError(f"variant {self.name}: a U-Net has no part of the method")
 
     def flags(self) -> dict[str, bool]:
         """The flags that decide which modules a network has."""
-        return {name: getattr(self, name) for name in ("own_encoder", "eam", "modulation", "icr")}
+        return {name: getattr(self, name) for name in ("own_encoder", "eam", "modulation", "icr", "unet")}
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,10 @@ def _changed(run_name, **losses):
 @pytest.mark.parametrize(
     ("loss", "users"),
     [
-        ("alpha", set(VARIANTS) - {"backbone"}),
-        ("beta", {"joint_v1_cr", "joint_v2_cr", "joint_v3_mcr", "ours"}),
-        ("gamma", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours"}),
-        ("tau", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours"}),
+        ("alpha", set(VARIANTS) - {"backbone", "unet"}),
+        ("beta", {"joint_v1_cr", "joint_v2_cr", "joint_v3_mcr", "ours", "ours_shuffled"}),
+        ("gamma", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours", "ours_shuffled"}),
+        ("tau", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours", "ours_shuffled"}),
     ],
 )
 def test_a_loss_weight_reaches_exactly_the_runs_that_use_it(loss, users):

@@ -55,6 +55,25 @@ def _output(size=(4, 8, 8), **kwargs):
 SETTINGS = {"alpha": 0.5, "beta": 0.25, "gamma": 0.125, "tau": 4.0, "aux_target": "soft"}
 
 
+def test_the_control_pairs_every_class_with_the_next_one_of_the_other_modality():
+    """Eq. 10 and 11 as literal sums over classes i and i - 1."""
+    torch.manual_seed(0)
+    outputs = {"ct": _output(), "mri": _output()}
+    labels = {m: torch.randint(0, Z, (B, 1, 4, 8, 8)) for m in outputs}
+    a, b = embeddings = torch.randn(2, Z, 8)
+    _, parts = objective(outputs, labels, dict(zip(outputs, embeddings, strict=True)), {**SETTINGS, "shuffled": True})
+    cosines = [torch.cosine_similarity(a[i], b[i - 1], dim=0) for i in range(Z)]
+    assert float(parts["mcr"]) == pytest.approx(sum(1 - float(cosine) for cosine in cosines), abs=1e-5)
+    expected = 0.0
+    for ct, mri in zip(*(output.semantics.correlations for output in outputs.values()), strict=True):
+        for image in range(B):
+            for i in range(Z):
+                moved = torch.stack([mri[image, i - 1, j - 1] for j in range(Z)])
+                p, q = torch.softmax(ct[image, i] / 4, 0), torch.softmax(moved / 4, 0)
+                expected += (_kl(p, q) + _kl(q, p)) / B
+    assert float(parts["icr"]) == pytest.approx(expected, rel=1e-4)
+
+
 def test_objective_is_the_weighted_sum_of_its_parts():
     torch.manual_seed(0)
     outputs = {"ct": _output(), "mri": _output()}
