@@ -1,6 +1,11 @@
 # From nothing, or from the user's folders, to verified raw scans and preprocessed cases.
 
 
+localrules:
+    download_chaos,
+    download_swin_tiny,
+
+
 rule phantoms:
     output:
         directory("data/phantom/{source}"),

@@ -1,6 +1,14 @@
 # The paper's figures, at the configured data, scale and seeds.
 
 
+localrules:
+    diagram,
+    figure4,
+    figure5,
+    curves,
+    learned_figure,
+
+
 rule diagram:
     input:
         table3="results/tables/table3.csv",

@@ -1,6 +1,11 @@
 # Notebooks, generated and executed; they read the results by relative path.
 
 
+localrules:
+    task_notebook,
+    method_notebook,
+
+
 rule task_notebook:
     input:
         table=lambda w: f"results/tables/{matrix.tasks()[w.task].main_table}.csv",

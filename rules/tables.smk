@@ -1,6 +1,14 @@
 # The paper's tables, at the configured data, scale and seeds.
 
 
+localrules:
+    describe,
+    table3,
+    metrics,
+    published_audit,
+    table,
+
+
 rule describe:
     output:
         "results/tables/table3.csv",

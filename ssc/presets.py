@@ -135,7 +135,7 @@ def _abdomen() -> DataPresets:
     return DataPresets(
         phantom=Scales(
             smoke=_preset(_SMALL, _SMOKE, _ABDOMEN_PHANTOM, crop=(16, 32, 32)),
-            small=_preset(_SMALL, _ABDOMEN_PHANTOM, crop=(16, 48, 64), steps=300, validations=0),
+            small=_preset(_SMALL, _ABDOMEN_PHANTOM, crop=(16, 48, 64), steps=330, validations=0),
             paper=paper,
         ),
         real=Scales(
