@@ -149,7 +149,7 @@ def _abdomen() -> DataPresets:
 def _heart() -> DataPresets:
     scales = Scales(
         smoke=_preset(_SMALL_2D, _HEART_SMOKE, _SMOKE_2D, crop=(3, 64, 64)),
-        small=_preset(_SMALL_2D, _HEART_SMALL, crop=(3, 128, 128), steps=430),
+        small=_preset(_SMALL_2D, _HEART_SMALL, crop=(3, 128, 128), steps=600),
         paper=_preset(_PAPER_2D, _HEART, crop=(3, 256, 256)),
     )
     return DataPresets(phantom=scales, real=scales)
