@@ -14,7 +14,8 @@ try:
 except UserError as error:
     raise WorkflowError(error)
 
-CORES = workflow.cores or len(os.sched_getaffinity(0))
+# None where an executor sends jobs elsewhere: `workflow.cores` is an error then.
+CORES = workflow.resource_settings.cores or len(os.sched_getaffinity(0))
 REAL_CORES = min(CORES, len(os.sched_getaffinity(0)))  # what this workflow may keep busy
 GPUS_A_JOB = 1 if shutil.which("nvidia-smi") else 0
 
