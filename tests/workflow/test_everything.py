@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from PIL import Image
 
 RUN = "results/runs/phantom/smoke/abdomen/draw0/seed0/ours"
+RUN_OF_SEED = "results/predictions/phantom/smoke/abdomen/draw0/seed{}/ours/test/scores.csv"
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +199,32 @@ def test_a_run_explains_itself(made):
     assert settings["losses"] == {"alpha": 0.4, "aux_target": "soft", "beta": 0.1, "gamma": 0.1, "tau": 4.0}
     history = pd.read_csv(made.folder / RUN / "history.csv")
     assert {"loss", "seg_ct", "aux_mri", "mcr", "icr", "dice"} <= set(history)
+
+
+def test_the_report_holds_all_in_one_file_that_needs_no_network(reproduced):
+    reproduced.run("snakemake --report report.html all")
+    report = (reproduced.folder / "report.html").read_text("utf-8")
+    for held in ("table6.html", "table3.html", "figure4.png", "figure5.png", "curves_abdomen.png"):
+        assert held in report, held
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?(https?:)?//", report)
+
+
+def test_more_seeds_are_more_runs_and_a_spread_of_their_own(made):
+    """Joint V3 and Ours with a second seed; then the first seed's table comes back without a training."""
+    before = _trained(made)
+    made.run("snakemake --cores 2 --config 'seeds=[0,1]' -- results/tables/table7.csv")
+    table = pd.read_csv(made.folder / "results/tables/table7.csv")
+    assert set(table["seed"]) == {"0 1"}
+    runs = {seed: pd.read_csv(made.folder / RUN_OF_SEED.format(seed)) for seed in (0, 1)}
+    cell = {"modality": "ct", "structure": "liver", "grid": "native"}
+    dice = [rows[(rows[list(cell)] == list(cell.values())).all(axis=1)]["dice"] for rows in runs.values()]
+    row = table[(table[list(cell)] == list(cell.values())).all(axis=1)].query("method == 'ours' and metric == 'dice'")
+    assert row["mean"].item() == pytest.approx(pd.concat(dice).mean(), abs=1e-3)
+    assert row["std_over_seeds"].item() == pytest.approx(pd.Series([d.mean() for d in dice]).std(ddof=0), abs=1e-3)
+    trained = _trained(made)
+    assert len(trained) == len(before) + 2 and before.items() <= trained.items()
+    assert "train" not in made.run("snakemake --cores 2 -- results/tables/table7.csv").split()
+    assert _trained(made) == trained
 
 
 def test_everything_killed_goes_on_with_the_same_make_target(made, tmp_path):
