@@ -65,11 +65,12 @@ class NiftiPairs:
     def files(self, folder: Path, case: str) -> list[Path]:
         """Image and label map of a case. Raises DataError when one is missing."""
         image, label = (Path(folder) / self.FOLDER / part.format(case=case) for part in (self.image, self.label))
-        for missing, present in ((image, label), (label, image)):
-            if not missing.is_file():
-                raise DataError(
-                    f"{self.name} {case}: {present} is there, expected also {missing}. Unpack the archive again."
-                )
+        missing = [file.name for file in (image, label) if not file.is_file()]
+        if missing:
+            raise DataError(
+                f"{self.name} {case}: expected {image} and {label}, found no {', no '.join(missing)}. "
+                f"Unpack the archive again."
+            )
         return [image, label]
 
     def read(self, folder: Path, case: str, values: list[tuple[int, int]]) -> Scan:
