@@ -14,6 +14,12 @@ try:
 except UserError as error:
     raise WorkflowError(error)
 
+# Jobs inherit this. By default glibc gives large tensors back to the system and pages them in anew, step by step.
+os.environ.setdefault(
+    "GLIBC_TUNABLES",
+    "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592:glibc.malloc.hugetlb=1",
+)
+
 # None where an executor sends jobs elsewhere: `workflow.cores` is an error then.
 CORES = workflow.resource_settings.cores or len(os.sched_getaffinity(0))
 REAL_CORES = min(CORES, len(os.sched_getaffinity(0)))  # what this workflow may keep busy
