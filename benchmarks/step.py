@@ -17,8 +17,8 @@ import time
 import torch
 
 from ssc import matrix
+from ssc.build import build_network
 from ssc.config import Settings, run_settings
-from ssc.inference import build_network
 from ssc.losses import objective
 from ssc.models.network import initialise
 

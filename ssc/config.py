@@ -150,7 +150,8 @@ NETWORK_KEYS = ("crop", "width", "heads", "windows", "stochastic_depth")
 SAMPLING_KEYS = ("crop", "images", "translation")
 OPTIMISER_KEYS = ("schedule", "learning_rate", "warm_up", "beta2", "weight_decay", "clip", "validations", "save_every")
 INDENT = " " * 10
-TRAINING_CODE = ("ssc/models", "ssc/losses.py", "ssc/training.py", "ssc/data")
+# What turns cases into weights. Cases have fingerprints of their own, in the workflow (rules/common.smk).
+TRAINING_CODE = ("ssc/build.py", "ssc/models", "ssc/losses.py", "ssc/training.py", "ssc/data/sampling.py")
 
 
 def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:

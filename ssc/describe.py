@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssc import matrix
+from ssc.build import build_network
 from ssc.config import Settings, run_settings
-from ssc.inference import build_network
 from ssc.models.network import Network, parameter_count
 from ssc.models.windows import WindowAttention
 from ssc.presets import Data, Scale

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ssc import matrix
+from ssc.build import build_network
 from ssc.config import NETWORK_KEYS, RunSettings
 from ssc.data import phantoms
 from ssc.data.preprocess import read_case, to_case, to_scan_grid
@@ -30,7 +31,6 @@ from ssc.errors import DataError, RunError
 from ssc.metrics import SCORES, score_case
 from ssc.models.folding import fold
 from ssc.models.network import Network, inference_state
-from ssc.models.unet import PlainUNet
 from ssc.whole import whole
 
 WINDOWS_AT_ONCE = 4
@@ -121,13 +121,6 @@ def read_run(folder: Path) -> tuple[matrix.Run, RunSettings, dict, dict[str, Ten
     settings = RunSettings.model_validate_json((folder / "settings.json").read_text("utf-8"))
     record = json.loads((folder / "run.json").read_text("utf-8"))
     return run, settings, record, load_file(folder / "weights.safetensors")
-
-
-def build_network(task: str, modalities: Sequence[str], flags: dict[str, bool], settings: dict) -> Network | PlainUNet:
-    """An untrained network of a task, for its state to be loaded into."""
-    row = matrix.tasks()[task]
-    shape = row.backbone, row.spatial_dims, row.classes, modalities
-    return PlainUNet(*shape, settings["width"]) if flags["unet"] else Network(*shape, flags, settings)
 
 
 def write_folded(folder: Path, out: Path) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ssc import matrix
+from ssc.build import build_network
 from ssc.data.sampling import load_case
-from ssc.inference import build_network, read_run
+from ssc.inference import read_run
 from ssc.whole import whole
 
 

@@ -18,9 +18,8 @@ SCORES = ("dice", "asd_mm", "hd95_mm", "nsd_2mm")
 
 
 def dice(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Dice (%) of two masks of one shape; 100 if both are empty."""
-    total = int(prediction.sum()) + int(truth.sum())
-    return 100.0 if total == 0 else 200.0 * int((prediction & truth).sum()) / total
+    """Dice (%) of two masks of one shape, not both empty."""
+    return 200.0 * int((prediction & truth).sum()) / (int(prediction.sum()) + int(truth.sum()))
 
 
 def score_structure(prediction: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float | str]:

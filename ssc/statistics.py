@@ -99,8 +99,8 @@ def add_intervals(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Columns ``low``, ``high`` and ``interval``: how far each mean may be off.
 
     'bootstrap': 95 % percentile interval over resampled patients, all results of a patient together; that of
-    an overall mean resamples within each modality. 'range': of the patients' own values, where a modality
-    has fewer than 6.
+    an overall mean resamples within each modality. 'range': lowest and highest of the patients' own values,
+    where a modality has fewer than 6; that of an overall mean is the mean of the modalities' lowest and highest.
     """
     found = []
     for (grid, method), rows in scores.groupby(["grid", "method"], sort=False):

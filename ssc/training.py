@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gc
 import hashlib
-import importlib.util
 import json
 import os
 import platform
@@ -24,11 +23,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ssc import matrix
+from ssc.build import build_network
 from ssc.config import TRAINING_CODE, RunSettings, fingerprint
 from ssc.data.sampling import Sampler, load_case
 from ssc.data.verify import file_sha256
 from ssc.errors import RunError
-from ssc.inference import build_network, probabilities
+from ssc.inference import probabilities
 from ssc.losses import objective
 from ssc.metrics import dice
 from ssc.models.network import Network, initialise, parameter_count
@@ -51,10 +51,10 @@ def train(folder: Path, imagenet: Path | None, threads: int, device: torch.devic
     settings = RunSettings.model_validate_json((folder / "settings.json").read_text("utf-8"))
     if settings.code != fingerprint(*TRAINING_CODE):
         raise RunError(f"{run.key}: the code has changed since settings.json was written; run snakemake again")
-    if (settings.init == "imagenet") != (imagenet is not None):
-        raise RunError(
-            f"{run.key}: init is {settings.init}, but --imagenet is {imagenet}; set init=random or give a file"
-        )
+    if settings.init == "imagenet" and imagenet is None:
+        raise RunError(f"{run.key}: init is imagenet; give its weights with --imagenet, or set init=random")
+    if settings.init == "random" and imagenet is not None:
+        raise RunError(f"{run.key}: init is random; leave --imagenet {imagenet} out, or set init=imagenet")
     run.state_folder.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(run.state_folder / "lock", timeout=0):
@@ -158,7 +158,6 @@ class Training:
             if row:
                 self.history.append(row)
                 self._log(row)
-                _write_tensorboard(row, self.run.state_folder / "tensorboard")
             if self.step % choice["save_every"] == 0 or self.step == steps:
                 self.save(identity)
             bar.update()
@@ -191,8 +190,8 @@ class Training:
             f"{m} {', '.join(self.settings.cases[m]['train'][i] for i in drawn['cases'])}" for m, drawn in batch.items()
         )
         return (
-            f"{self.run.key}: the loss is not finite at step {self.step + 1} ({shown}); cases {cases}. "
-            f"The last save stays."
+            f"{self.run.key}: loss or gradient is not finite at step {self.step + 1} ({shown}); cases {cases}. "
+            f"A save of an earlier step stays."
         )
 
     def validate(self) -> dict[str, float]:
@@ -228,7 +227,7 @@ class Training:
 
 
 def _optimiser(network: Network, choice: dict[str, Any]) -> torch.optim.Optimizer:
-    """AdamW; weight decay on matrices only."""
+    """AdamW; weight decay on all that has more than one axis."""
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     return torch.optim.AdamW(
@@ -263,17 +262,6 @@ def _write_results(training: Training, folder: Path, identity: dict[str, Any]) -
         path.write_text(json.dumps(_record(training, identity), indent=1) + "\n", "utf-8")
     with whole(folder / "weights.safetensors") as path:
         save_file({name: value.contiguous().cpu() for name, value in training.network.state_dict().items()}, path)
-
-
-def _write_tensorboard(row: dict[str, float], folder: Path) -> None:
-    """What history.csv gets, where TensorBoard is installed."""
-    if importlib.util.find_spec("tensorboard") is None:
-        return
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder)) as writer:
-        for name, value in row.items():
-            writer.add_scalar(name, value, row["step"])
 
 
 def _record(training: Training, identity: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,17 +38,22 @@ def to_case(
 
     ``box``: 'image' keeps all slices and cuts the plane around the scan's centre, 'paper' cuts both around
     the label map (a scan without one: as 'image'). ``clip``: lower and upper bound as ``clip_unit`` says,
-    'value', 'percentile' or 'percentile_of_nonzero'. ``z_score`` and percentiles are taken over the scan and
-    its 'body', or over the 'box'.
+    'value' or 'percentile_of_nonzero' of the scan itself, or 'percentile' of what mean and deviation of the
+    z-score are taken over. That is ``z_score``: the scan's 'body', its voxels above the mean, or the 'box'.
     """
     image = sitk.DICOMOrient(scan.image, orientation)
+    if clip_unit != "percentile":  # before smoothing can carry air or metal into an organ
+        image = _clamp(image, _bounds(image, clip, clip_unit))
     grid = _resampled_grid(image, spacing_mm)
     image, label = _resample_image(image, grid), None
     if scan.label is not None:
         label = _resample_label(sitk.DICOMOrient(scan.label, orientation), grid, classes)
     cut = _around_label(label, plane, scan) if box == "paper" and label is not None else _around_centre(image, plane)
     within = cut(image) if z_score == "box" else image
-    image = _pad_plane(cut(_normalise(image, within, clip, clip_unit, z_score, scan)), plane)
+    if clip_unit == "percentile":
+        bounds = _bounds(within, clip, clip_unit)
+        image, within = _clamp(image, bounds), _clamp(within, bounds)
+    image = _pad_plane(cut(_normalise(image, within, z_score == "body", scan)), plane)
     return Scan(scan.case, scan.modality, image, None if label is None else _pad_plane(cut(label), plane))
 
 
@@ -138,27 +143,27 @@ def _around_label(label: sitk.Image, plane: int, scan: Scan) -> Cut:
     return lambda x: sitk.Crop(x, lower.tolist(), (total - upper).tolist())
 
 
-def _normalise(
-    image: sitk.Image, within: sitk.Image, clip: tuple[float, float], clip_unit: str, z_score: str, scan: Scan
-) -> sitk.Image:
-    """Clip, then z-score, by the intensities ``within``.
+def _bounds(image: sitk.Image, clip: tuple[float, float], clip_unit: str) -> Sequence[float]:
+    """Lower and upper intensity that ``clip`` means in an image."""
+    if clip_unit == "value":
+        return clip
+    array = sitk.GetArrayViewFromImage(image)
+    if clip_unit == "percentile_of_nonzero" and array.any():
+        array = array[array != 0]
+    return np.percentile(array, clip).tolist()
 
-    Over the 'body', the voxels above the mean: air would rule an abdomen's statistics.
-    """
-    array = sitk.GetArrayFromImage(image)
-    counted = sitk.GetArrayFromImage(within)
-    if clip_unit == "percentile_of_nonzero" and counted.any():
-        clip = np.percentile(counted[counted != 0], clip)
-    elif clip_unit.startswith("percentile"):
-        clip = np.percentile(counted, clip)
-    array, counted = np.clip(array, *clip), np.clip(counted, *clip)
-    if z_score == "body":
+
+def _clamp(image: sitk.Image, bounds: Sequence[float]) -> sitk.Image:
+    return sitk.Clamp(image, sitk.sitkFloat32, *bounds)
+
+
+def _normalise(image: sitk.Image, within: sitk.Image, of_body: bool, scan: Scan) -> sitk.Image:
+    """z-score by the intensities ``within``, or those of its body: air would rule an abdomen's statistics."""
+    array, counted = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(within)
+    if of_body:
         counted = counted[counted > counted.mean()]
     if not counted.size or counted.std() == 0:
-        raise DataError(
-            f"{scan.modality} scan {scan.case}: no contrast left after clipping to {clip[0]:g} … {clip[1]:g}; "
-            f"is it in the right units?"
-        )
+        raise DataError(f"{scan.modality} scan {scan.case}: no contrast left after clipping; is it in the right units?")
     normalised = sitk.GetImageFromArray(((array - counted.mean()) / counted.std()).astype(np.float32))
     normalised.CopyInformation(image)
     return normalised

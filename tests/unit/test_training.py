@@ -128,7 +128,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_and_names_the_cases
     (project.folder / "settings.json").write_text(json.dumps(settings), "utf-8")
     process = _command(project)
     errors = process.communicate()[1]
-    assert process.returncode == 1 and "the loss is not finite at step 1" in errors
+    assert process.returncode == 1 and "loss or gradient is not finite at step 1" in errors
     assert "cases ct" in errors and re.search(culprit, errors)
     assert not (project.folder / "weights.safetensors").exists()
 

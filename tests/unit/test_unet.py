@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ssc import matrix
+from ssc.build import build_network
 from ssc.errors import RunError
-from ssc.inference import build_network, write_folded
+from ssc.inference import write_folded
 from ssc.losses import objective
 from ssc.models.network import initialise
 
