@@ -44,7 +44,7 @@ rule figure4:
             "results/figures/figure4{half}.png",
             caption="captions/figure4.rst",
             category="Figures",
-            labels={"figure": "Figure 4{half}"},
+            labels=lambda w: {"figure": f"Figure 4{w.half.replace('_', ', ')}"},
         ),
     log:
         "logs/figures/figure4{half}.log",
