@@ -53,10 +53,6 @@ class Augmentation(Strict):
     intensity: float = Field(0.1, ge=0, description="intensity × 1 ± this and + ± this (assumed)")
     gamma: tuple[float, float] = Field((0.7, 1.5), description="exponent of the contrast curve (assumed)")
     noise: float = Field(0.1, ge=0, description="largest standard deviation of Gaussian noise (assumed)")
-    class_ratios: tuple[float, ...] = Field(
-        (0.5, 1.0, 2.0, 1.5, 1.5),
-        description="how often a crop is centred on background, then on each structure (assumed)",
-    )
 
 
 class Settings(Strict):
@@ -96,6 +92,20 @@ class Settings(Strict):
         if len(set(seeds)) < len(seeds):
             raise ValueError("a seed stands there twice: its results would count twice")
         return seeds
+
+    @field_validator("presets")
+    @classmethod
+    def _one_ratio_a_class(cls, presets: Presets) -> Presets:
+        for task, kinds in presets:
+            expected = matrix.tasks()[task].classes
+            for data, scales in kinds:
+                for scale, preset in scales:
+                    if len(preset.class_ratios) != expected:
+                        raise SettingsError(
+                            f"configuration: presets.{task}.{data}.{scale}.class_ratios has "
+                            f"{len(preset.class_ratios)} values, expected {expected}: background and structures."
+                        )
+        return presets
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Settings:
@@ -147,7 +157,7 @@ class RunSettings(Strict):
 
 UNET_KEYS = ("crop", "width")
 NETWORK_KEYS = ("crop", "width", "heads", "windows", "stochastic_depth")
-SAMPLING_KEYS = ("crop", "images", "translation")
+SAMPLING_KEYS = ("crop", "images", "translation", "class_ratios")
 OPTIMISER_KEYS = ("schedule", "learning_rate", "warm_up", "beta2", "weight_decay", "clip", "validations", "save_every")
 INDENT = " " * 10
 # What turns cases into weights. Cases have fingerprints of their own, in the workflow (rules/common.smk).
@@ -157,10 +167,6 @@ TRAINING_CODE = ("ssc/build.py", "ssc/models", "ssc/losses.py", "ssc/training.py
 def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
     """The settings of one run: a changed value appears only in the runs that use it."""
     preset, variant = settings.preset_of(run.task, run.data, run.scale), matrix.variants()[run.variant]
-    steps, strength = preset.steps, preset.augmentation
-    if run.split == matrix.DEVELOPMENT:
-        steps = preset.development_steps or steps
-        strength = strength if preset.development_augmentation is None else preset.development_augmentation
     losses, method = settings.losses, settings.method
     network = {key: getattr(preset, key) for key in (UNET_KEYS if variant.unet else NETWORK_KEYS)}
     network |= {"eam_heads": preset.eam_heads, "map_scale": method.map_scale} if variant.eam else {}
@@ -173,8 +179,8 @@ def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
         key=run.key,
         structures=[structure.name for structure in matrix.tasks()[run.task].structures],
         cases={m: {part: parts[part] for part in ("train", "validation")} for m, parts in run.cases.items()},
-        steps=steps,
-        augmentation_strength=strength,
+        steps=preset.steps,
+        augmentation_strength=preset.augmentation,
         init=settings.init or preset.init,
         flags=variant.flags(),
         network=network,

@@ -33,8 +33,7 @@ class Preset(Strict):
     init: Init = Field(description="backbone's start: at random, or from ImageNet as in the paper")
     stochastic_depth: float = Field(ge=0, lt=1, description="largest rate at which a residual branch is dropped")
     images: int = Field(gt=0, description="images of each modality in a batch")
-    steps: int = Field(gt=0, description="optimiser steps of a run of the five draws")
-    development_steps: int | None = Field(None, gt=0, description="the same for the development split; null: no other")
+    steps: int = Field(gt=0, description="optimiser steps of a run")
     schedule: Literal["one_cycle", "cosine"] = Field(description="course of the learning rate")
     learning_rate: float = Field(gt=0, description="its peak")
     warm_up: float = Field(ge=0, lt=1, description="share of the steps before the peak")
@@ -42,7 +41,9 @@ class Preset(Strict):
     weight_decay: float = Field(ge=0, description="of AdamW, on parameters of more than one axis")
     clip: float = Field(gt=0, description="largest gradient norm")
     augmentation: float = Field(ge=0, description="strength: factor on rotation, scaling, intensity and noise")
-    development_augmentation: float | None = Field(None, ge=0, description="the same for the development split")
+    class_ratios: tuple[float, ...] = Field(
+        description="how often a crop is centred on background, then on each structure, as ratios"
+    )
     translation: int = Field(0, ge=0, description="shift of a crop in the plane, ± voxels, where it spans the plane")
     validations: int = Field(ge=0, description="how often the validation cases are scored during a run")
     save_every: int = Field(gt=0, description="steps between two saves of a run under way")
@@ -54,7 +55,7 @@ class Preset(Strict):
             raise ValueError(f"width {self.width}, doubled each stage, must be a multiple of the heads {self.heads}")
         if self.width % self.eam_heads:
             raise ValueError(f"width {self.width} must be a multiple of eam_heads {self.eam_heads}")
-        if min(self.steps, self.development_steps or self.steps) < 3:
+        if self.steps < 3:
             raise ValueError("a schedule needs at least 3 steps")
         return self
 
@@ -74,6 +75,9 @@ class DataPresets(Strict):
     real: Scales
 
 
+_NEAR_ORGANS = (0.5, 1.0, 2.0, 1.5, 1.5)
+# Real CT reaches from the chest to the pelvis: crops that show too little of it leave islands there.
+_WHOLE_TRUNK = (1.5, 1.0, 2.0, 1.5, 1.5)
 _SMALL = dict(
     width=16,
     heads=(1, 2, 4, 8),
@@ -88,6 +92,7 @@ _SMALL = dict(
     weight_decay=0.01,
     clip=1.0,
     augmentation=1.0,
+    class_ratios=_NEAR_ORGANS,
     validations=1,
     save_every=100,
     overlap=0.25,
@@ -111,14 +116,15 @@ _PAPER = dict(
     weight_decay=0.01,
     clip=1.0,
     augmentation=1.0,
+    class_ratios=_NEAR_ORGANS,
     validations=20,
     save_every=500,
     overlap=0.5,
 )
 _PAPER_2D = {**_PAPER, "width": 96, "heads": (3, 6, 12, 24), "windows": (8, 8, 8, 8), "images": 8}
-_ABDOMEN = dict(spacing_mm=(8.0, 1.5, 1.5), plane=256)
+_ABDOMEN = dict(spacing_mm=(8.0, 1.5, 1.5), plane=256, class_ratios=_WHOLE_TRUNK)
 _ABDOMEN_PHANTOM = dict(spacing_mm=(8.0, 6.0, 6.0), plane=64, learning_rate=1.2e-2, augmentation=0.4)
-_ABDOMEN_REAL = dict(spacing_mm=(8.0, 4.0, 4.0), plane=96, learning_rate=6e-3)
+_ABDOMEN_REAL = dict(spacing_mm=(8.0, 4.0, 4.0), plane=96, learning_rate=6e-3, class_ratios=_WHOLE_TRUNK)
 _HEART = dict(spacing_mm=(1.0, 1.0, 1.0), plane=256, translation=12)
 _HEART_SMALL = dict(spacing_mm=(2.0, 2.0, 2.0), plane=128, learning_rate=3e-3, augmentation=0.4, translation=6)
 _HEART_SMOKE = {**_HEART_SMALL, "spacing_mm": (4.0, 4.0, 4.0), "plane": 64, "translation": 3}
@@ -131,7 +137,6 @@ def _preset(*parts: dict[str, Any], **values: Any) -> Preset:
 
 def _abdomen() -> DataPresets:
     paper = _preset(_PAPER, _ABDOMEN, crop=(32, 192, 192))
-    real = dict(crop=(16, 64, 64), steps=3_000, development_steps=7_500, development_augmentation=1.5)
     return DataPresets(
         phantom=Scales(
             smoke=_preset(_SMALL, _SMOKE, _ABDOMEN_PHANTOM, crop=(16, 32, 32)),
@@ -140,7 +145,9 @@ def _abdomen() -> DataPresets:
         ),
         real=Scales(
             smoke=_preset(_SMALL, _SMOKE, _ABDOMEN_REAL, crop=(16, 64, 64)),
-            small=_preset(_SMALL, _ABDOMEN_REAL, real, save_every=200, overlap=0.5, validations=2),
+            small=_preset(
+                _SMALL, _ABDOMEN_REAL, crop=(16, 64, 64), steps=4_000, save_every=200, overlap=0.5, validations=2
+            ),
             paper=paper,
         ),
     )

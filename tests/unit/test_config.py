@@ -25,6 +25,10 @@ def test_config_yaml_is_what_the_code_says():
         ({"sclae": "small"}, "unknown key 'sclae'; did you mean 'scale'?"),
         ({"losses": {"betta": 1}}, "unknown key 'losses.betta'; did you mean 'beta'?"),
         ({"presets": {"heart": {"phantom": {"small": {"stepps": 1}}}}}, "did you mean 'steps'?"),
+        (
+            {"presets": {"heart": {"real": {"small": {"class_ratios": [1]}}}}},
+            "heart.real.small.class_ratios has 1 values",
+        ),
         ({"scale": "tiny"}, "scale = 'tiny'"),
         ({"losses": {"tau": 0}}, "losses.tau = 0"),
     ],

@@ -8,7 +8,7 @@ from ssc.config import Augmentation
 from ssc.data.sampling import Sampler, augmentation, neighbouring_slices, pad_to
 
 CROP = (12, 24, 24)
-SETTINGS = {"crop": CROP, "images": 2, "translation": 0, **Augmentation(class_ratios=(0.0, 1.0)).model_dump()}
+SETTINGS = {"crop": CROP, "images": 2, "translation": 0, "class_ratios": (0.0, 1.0), **Augmentation().model_dump()}
 
 
 def _cases(n=3, size=(14, 40, 40)):
