@@ -28,7 +28,6 @@ GPUS_A_JOB = 1 if shutil.which("nvidia-smi") else 0
 
 RESULTS_CODE = fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml")
 PHANTOM_CODE = fingerprint("ssc/data/phantoms")
-CASE_CODE = ("ssc/data/preprocess.py", "ssc/data/scan.py", "ssc/data/sources")
 TABLES = [f"results/tables/{table.name}.csv" for table in matrix.tables().values() if table.published]
 
 
@@ -112,7 +111,7 @@ def case_settings(wildcards):
     chosen = {
         "to_case": preprocessing(settings, wildcards.data, wildcards.scale, task, modality),
         "values": task.source_values(task.modalities[modality]),
-        "code": fingerprint(*CASE_CODE),
+        "code": fingerprint("ssc/data/preprocess.py", "ssc/data/scan.py", "ssc/data/sources"),
     }
     return json.dumps(chosen, sort_keys=True)
 
@@ -148,7 +147,7 @@ def evaluation(wildcards):
         "overlap": settings.preset_of(run.task, run.data, run.scale).overlap,
         "cases": {m: parts[wildcards.part] for m, parts in run.cases.items()},
         "structures": str(matrix.tasks()[run.task].structures),
-        "code": fingerprint("ssc/inference.py", "ssc/metrics.py", "ssc/data/sampling.py", *CASE_CODE),
+        "code": fingerprint("ssc/inference.py", "ssc/metrics.py"),
     }
 
 
