@@ -22,6 +22,7 @@ rule all:
         "results/metrics.json",
         "results/tables/table3.html",
         "results/tables/published_audit.csv",
+        expand("results/tables/claims_{task}.html", task=["heart", "abdomen"]),
         expand("results/figures/figure{number}.pdf", number=[1, 2, 3, 4, 5]),
         expand("results/figures/{kind}_{task}.pdf", kind=["curves", "learned"], task=["heart", "abdomen"]),
         expand("results/notebooks/{name}.ipynb", name=["abdomen", "heart", "method"]),

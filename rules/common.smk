@@ -89,6 +89,11 @@ def table_runs(table):
     return matrix.table_runs(table, settings.data, settings.scale, settings.seeds)
 
 
+def claims_runs(task):
+    """The trainings behind the claims on a task."""
+    return matrix.claims_runs(task, settings.data, settings.scale, settings.seeds)
+
+
 def raw_state(wildcards):
     """Phantoms: the code that makes them. Real scans: names and sizes of the files, so that a changed folder is
     verified anew and a moved one is not; where they are gone but their manifest is here (a clone after `dvc pull`),

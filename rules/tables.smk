@@ -2,6 +2,7 @@
 
 
 localrules:
+    claims,
     describe,
     table3,
     metrics,
@@ -47,6 +48,41 @@ rule table3:
         "table3"
     script:
         "../workflow_scripts/table3.py"
+
+
+rule claims:
+    input:
+        scores=lambda w: [f"{run.predictions('test')}/scores.csv" for run in claims_runs(w.task)],
+        records=lambda w: [f"{run.folder}/run.json" for run in claims_runs(w.task)],
+        published="ssc/results/published.csv",
+    output:
+        csv="results/tables/claims_{task}.csv",
+        markdown="results/tables/claims_{task}.md",
+        html=report(
+            "results/tables/claims_{task}.html",
+            caption="captions/claims.rst",
+            category="Tables",
+            labels={"table": "claims_{task}"},
+        ),
+        latex="results/tables/claims_{task}.tex",
+    log:
+        "logs/tables/claims_{task}.log",
+    wildcard_constraints:
+        task="|".join(task for task in matrix.tasks() if matrix.claims(task)),
+    conda:
+        "../envs/environment.yaml"
+    params:
+        spec=lambda w: {
+            "data": settings.data,
+            "scale": settings.scale,
+            "runs": [run.key for run in claims_runs(w.task)],
+            "claims": str(matrix.claims(w.task)),
+            "code": RESULTS_CODE,
+        },
+    message:
+        "The paper's claims on the task {wildcards.task}"
+    script:
+        "../workflow_scripts/claims.py"
 
 
 rule metrics:

@@ -105,6 +105,16 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper, and the two methods whose printed means it rests on."""
+
+    says: str
+    tables: tuple[str, ...]
+    method: str
+    reference: str
+
+
+@dataclass(frozen=True)
 class Run:
     """One training: the key of everything that it writes."""
 
@@ -236,6 +246,18 @@ def tables() -> dict[str, Table]:
 
 
 @cache
+def claims(task: str) -> tuple[tuple[str, Claim], ...]:
+    """Every claim on a task whose methods a table trains, with that table."""
+    found = [Claim(**{**row, "tables": tuple(row["tables"])}) for row in _matrix()["claims"]]
+    pairs = [(tables()[name], claim) for claim in found for name in claim.tables]
+    return tuple(
+        (table.name, claim)
+        for table, claim in pairs
+        if table.task == task and {claim.method, claim.reference} <= set(table.trained)
+    )
+
+
+@cache
 def splits() -> dict[str, dict[str, dict[str, dict[str, list[str]]]]]:
     """Case ids by task, split, modality and part (train, validation, test)."""
     written = yaml.safe_load((ROOT / "config/splits.yaml").read_text("utf-8"))
@@ -268,3 +290,9 @@ def table_runs(table: str, data: str, scale: str, seeds: list[int]) -> list[Run]
         for method in row.trained
         for run in runs_of(method, row.task, split, data, scale, seed)
     ]
+
+
+def claims_runs(task: str, data: str, scale: str, seeds: list[int]) -> list[Run]:
+    """Every training that the claims on a task rest on."""
+    tables_of_claims = dict.fromkeys(table for table, _ in claims(task))
+    return list(dict.fromkeys(run for table in tables_of_claims for run in table_runs(table, data, scale, seeds)))

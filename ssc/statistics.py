@@ -115,6 +115,43 @@ def add_intervals(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return table.merge(pd.DataFrame(found, columns=[*place, "low", "high", "interval"]), on=place, how="left")
 
 
+def compare(scores: pd.DataFrame, method: str, reference: str, grid: str = "native") -> pd.DataFrame:
+    """Mean Dice of ``method`` less that of ``reference``: one row a modality, then 'overall'.
+
+    Columns modality, difference, low, high, interval, n (pairs), patients. The interval is that of
+    ``add_intervals``, of the differences between both methods' Dice for the same result.
+    """
+    place = ["modality", "case", "structure", "split", "seed"]
+    dice = scores[scores["grid"] == grid].set_index([*place, "method"])["dice"].unstack("method")
+    differences = (dice[method] - dice[reference]).dropna().rename("difference").reset_index()
+    groups = {modality: group for modality, group in differences.groupby("modality", sort=False)}
+    sums = {modality: _by_patient(group, "difference") for modality, group in groups.items()}
+    rows = [
+        {
+            "modality": modality,
+            "difference": float(np.mean([_mean_of_means(t.to_numpy(float), c.to_numpy(float)) for t, c in parts])),
+            **dict(zip(("low", "high", "interval"), _interval(parts), strict=True)),
+            "n": int(sum(counts.to_numpy().sum() for _, counts in parts)),
+            "patients": sum(len(totals) for totals, _ in parts),
+        }
+        for modality, parts in [*((m, [part]) for m, part in sums.items()), ("overall", list(sums.values()))]
+    ]
+    return pd.DataFrame(rows)
+
+
+def add_difference_intervals(table: pd.DataFrame, scores: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Columns ``difference_low`` and ``difference_high`` of the Dice means, NaN elsewhere: see ``compare``."""
+    found = [
+        compare(scores, method, reference, grid).assign(grid=grid, method=method, metric="dice", structure="mean")
+        for grid in table["grid"].unique()
+        for method in table["method"].unique()
+        if method != reference
+    ]
+    place = ["grid", "method", "metric", "modality", "structure"]
+    names = {"low": "difference_low", "high": "difference_high"}
+    return table.merge(pd.concat(found).rename(columns=names)[[*place, *names.values()]], on=place, how="left")
+
+
 def add_seed_spread(table: pd.DataFrame, scores: pd.DataFrame, methods: Sequence[str], structures: Sequence[str]):
     """A column ``std_over_seeds``: of the means that each seed alone gives (ddof 0); NaN for one seed.
 

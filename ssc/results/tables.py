@@ -11,7 +11,15 @@ import pandas as pd
 
 from ssc import matrix
 from ssc.errors import RunError
-from ssc.statistics import SIGNIFICANT, add_differences, add_intervals, add_seed_spread, add_tests, summarise
+from ssc.statistics import (
+    SIGNIFICANT,
+    add_difference_intervals,
+    add_differences,
+    add_intervals,
+    add_seed_spread,
+    add_tests,
+    summarise,
+)
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 ARROWS = {"dice": "Dice (%) ↑", "asd": "Average symmetric surface distance (mm) ↓"}
@@ -51,7 +59,8 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     structures = [structure.name for structure in matrix.tasks()[table.task].structures]
     scores = read_scores(runs)
     rows = add_differences(summarise(scores, table.trained, structures), table.reference)
-    rows = add_tests(add_intervals(rows, scores), scores, table.reference)
+    rows = add_difference_intervals(add_intervals(rows, scores), scores, table.reference)
+    rows = add_tests(rows, scores, table.reference)
     rows = add_seed_spread(rows, scores, table.trained, structures)
     published = pd.read_csv(PUBLISHED, dtype={"table": str}).query("table == @table.published")
     place = ["method", "modality", "structure", "metric"]
@@ -63,7 +72,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         data=runs[0].data,
         scale=runs[0].scale,
         seed=" ".join(sorted({str(run.seed) for run in runs})),
-        **_provenance(runs),
+        **provenance(runs),
     )
     columns = [
         *place,
@@ -76,15 +85,15 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         "n",
         "patients",
         "difference",
+        "difference_low",
+        "difference_high",
         "p",
         *figures.values(),
     ]
     counts = ["missed", "absent", "false_positive"]
     rows = rows[[*columns, *counts, "asd_common", "grid", "data", "scale", "seed", "init", "box", "commit"]]
     rows = rows.astype(dict.fromkeys(["n", "patients", *counts], "Int64"))
-    return rows.round(
-        dict.fromkeys(["mean", "low", "high", "std", "std_over_seeds", "difference", "p", "asd_common"], 4)
-    )
+    return rows.round(4)
 
 
 def _literature(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
@@ -94,7 +103,7 @@ def _literature(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     return places.merge(methods, how="cross").merge(published, how="left")
 
 
-def _provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
+def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
     """Commits of the runs; initialisation and heart box, which all of them must share."""
     records = [json.loads((run.folder / "run.json").read_text("utf-8")) for run in runs]
     shared = {
@@ -145,21 +154,24 @@ def table3(rows: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     return f"Table 3: the backbones at {first['scale']} scale, {first['data']} data; in brackets: printed", frame
 
 
-def plain_markdown(title: str, frame: pd.DataFrame) -> str:
+def plain_markdown(title: str, frame: pd.DataFrame, warning: str = "", caption: str = "") -> str:
     """A frame of texts as Markdown."""
     lines = [frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()]
-    return f"# {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n\n".join(filter(None, [f"# {title}", warning and f"**{warning}**", caption, body])) + "\n"
 
 
-def plain_page(title: str, frame: pd.DataFrame) -> str:
+def plain_page(title: str, frame: pd.DataFrame, warning: str = "", caption: str = "") -> str:
     """A frame of texts as an HTML page."""
-    return _PAGE.format(title=html.escape(title), warning="", caption="", body=frame.to_html(index=False, border=0))
+    texts = {name: html.escape(text) for name, text in (("title", title), ("warning", warning), ("caption", caption))}
+    return _PAGE.format(**texts, body=frame.to_html(index=False, border=0))
 
 
-def plain_latex(title: str, frame: pd.DataFrame) -> str:
+def plain_latex(title: str, frame: pd.DataFrame, warning: str = "", caption: str = "") -> str:
     """A frame of texts as LaTeX (booktabs)."""
     texts = frame.map(_latex_text).rename(columns=_latex_text)
-    return texts.style.hide(axis="index").to_latex(hrules=True, caption=_latex_text(title))
+    whole = " ".join(filter(None, [f"{title}.", warning, caption])) if warning or caption else title
+    return texts.style.hide(axis="index").to_latex(hrules=True, caption=_latex_text(whole))
 
 
 def _title(table: matrix.Table) -> str:

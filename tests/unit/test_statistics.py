@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ssc.statistics import add_differences, add_intervals, add_seed_spread, add_tests, holm, summarise
+from ssc.statistics import add_differences, add_intervals, add_seed_spread, add_tests, compare, holm, summarise
 
 STRUCTURES = ("liver", "spleen")
 
@@ -47,6 +47,27 @@ def table():
 def _row(table, method, modality, structure, metric):
     chosen = table[(table["method"] == method) & (table["modality"] == modality)]
     return chosen[(chosen["structure"] == structure) & (chosen["metric"] == metric)].iloc[0]
+
+
+def test_methods_are_compared_result_by_result(table):
+    """Of (94 - 90, 86 - 80) and (50 - 0, 70 - 60) the means are 5 and 30, of the MRI liver's one pair 6."""
+    rows = compare(_scores(VALUES), "ours", "base").set_index("modality")
+    assert rows["difference"].to_dict() == {"ct": 17.5, "mri": 6.0, "overall": 11.75}
+    assert rows["difference"]["ct"] == _row(table, "ours", "ct", "mean", "dice")["difference"]
+    assert rows["n"].to_dict() == {"ct": 4, "mri": 1, "overall": 5} and rows["patients"]["overall"] == 2
+    assert set(rows["interval"]) == {"range"}
+
+
+def test_what_both_methods_find_hard_does_not_widen_the_interval_of_their_difference():
+    """Cases from 10 to 90 %, each one point better or three: the interval lies within one to three."""
+    gains = [1, 3, 1, 3, 1, 3, 1, 3]
+    dice = {"base": range(10, 90, 10), "ours": [10 * (i + 1) + gain for i, gain in enumerate(gains)]}
+    scores = _scores(
+        {(m, "ct", "liver", "draw0", str(i)): ("found", d, 1.0) for m in dice for i, d in enumerate(dice[m])}
+    )
+    row = compare(scores, "ours", "base").iloc[0]
+    assert (row["difference"], row["interval"], row["patients"]) == (2.0, "bootstrap", 8)
+    assert 1 <= row["low"] < 2 < row["high"] <= 3
 
 
 def test_results_of_all_draws_are_pooled(table):

@@ -8,7 +8,7 @@ import pytest
 
 from ssc import matrix
 from ssc.errors import RunError
-from ssc.results import tables
+from ssc.results import claims, tables
 from ssc.results.explain import explain
 
 STRUCTURES = [structure.name for structure in matrix.tasks()["heart"].structures]
@@ -18,10 +18,14 @@ STRUCTURES = [structure.name for structure in matrix.tasks()["heart"].structures
 def runs(tmp_path, monkeypatch):
     """Scores and records of Table 1's runs: every Dice is 10 x its method's place plus the structure's."""
     monkeypatch.chdir(tmp_path)
-    table = matrix.tables()["table1"]
     made = matrix.table_runs("table1", "phantom", "smoke", [0])
-    for run in made:
-        place = 10 * table.methods.index(run.variant)
+    _write(made, matrix.tables()["table1"].methods)
+    return made
+
+
+def _write(runs, methods):
+    for run in runs:
+        place = 10 * methods.index(run.variant)
         rows = [
             {"case": case, "modality": m, "structure": name, "grid": grid, "status": "found", "dice": place + value,
              "asd_mm": 1.0, "hd95_mm": 2.0, "nsd_2mm": 50.0}
@@ -32,7 +36,6 @@ def runs(tmp_path, monkeypatch):
         pd.DataFrame(rows).to_csv(run.predictions("test") / "scores.csv", index=False)
         run.folder.mkdir(parents=True)
         _record(run, "random")
-    return made
 
 
 def _record(run, init):
@@ -90,6 +93,39 @@ def test_a_range_is_not_sold_as_an_interval(runs):
     table = matrix.tables()["table1"]
     text = tables.markdown(table, tables.tidy(table, runs))
     assert "range over patients" in text and "bootstrap" not in text and " … " in text
+
+
+def test_claims_are_judged_by_the_sign_and_the_interval():
+    found = {"difference": 1.0, "low": 0.2, "high": 1.8, "interval": "bootstrap"}
+    assert claims.verdict(2.6, found) == "same direction, clear"
+    assert claims.verdict(-0.5, found) == "opposite direction, clear"
+    assert claims.verdict(2.6, found | {"low": -0.2}) == "same direction, within chance"
+    assert claims.verdict(0.0, found) == "no difference printed"
+    assert claims.verdict(2.6, found | {"interval": "range"}) == "not testable: too few patients"
+
+
+def test_every_claim_on_hearts_shows_both_differences(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = matrix.claims_runs("heart", "phantom", "smoke", [0])
+    methods = list(dict.fromkeys(run.variant for run in runs))
+    _write(runs, methods)
+    rows = claims.judge("heart", runs)
+    assert len(rows) == 3 * len(matrix.claims("heart"))
+    whole = rows.query("method == 'ours' and reference == 'baseline' and modality == 'overall'").iloc[0]
+    assert whole["published"] == 2.5  # Table 5: 91.4 less 88.9
+    assert whole["difference"] == 10 * (methods.index("ours") - methods.index("baseline"))
+    text = tables.plain_markdown(*claims.render("heart", rows))
+    assert "PHANTOM DATA" in text and "lowest … highest patient" in text and "Ours (w/ CR) − Baseline" in text
+
+
+def test_printed_means_bear_every_claim():
+    """Thirteen claims a task; only one of them is about a loss."""
+    published = pd.read_csv(tables.PUBLISHED, dtype={"table": str}).query("modality == 'overall' and metric == 'dice'")
+    means = published.set_index(["table", "method"])["mean"]
+    for task in ("heart", "abdomen"):
+        pairs = [(matrix.tables()[table].published, claim) for table, claim in matrix.claims(task)]
+        worse = [claim for table, claim in pairs if means[table, claim.method] < means[table, claim.reference]]
+        assert len(pairs) == 13 and [claim.says for claim in worse] == ["Sharing the encoder too loses some of that"]
 
 
 @pytest.mark.parametrize(("modality", "structure"), [("ct", "lac"), ("mri", "mean"), ("overall", "mean")])
