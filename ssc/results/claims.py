@@ -50,7 +50,8 @@ def render(task: str, rows: pd.DataFrame) -> tuple[str, pd.DataFrame, str, str]:
         "Differences between two methods' mean Dice (%) on each scan's own grid: the paper's, then ours with its "
         "95 % bootstrap interval over patients (lowest … highest patient where there are fewer than "
         f"{FEWEST_FOR_AN_INTERVAL}). Clear: the interval excludes zero. The interval knows the chance in the patients, "
-        "not that in the training, and is not corrected for the number of claims. "
+        "not that in the training; with so few of them it is rather too narrow, and no correction is made for the number "
+        "of claims. "
         f"Initialisation {first['init']}, commit {first['commit']}.",
     )
 
@@ -61,7 +62,7 @@ def _layout(rows: pd.DataFrame) -> pd.DataFrame:
     for (claim, method, reference), group in rows.groupby(["claim", "method", "reference"], sort=False):
         names = group["modality"].replace({"ct": "CT", "mri": "MRI", "overall": "Overall"})
         cells = dict(zip(names, map(_cell, group.itertuples()), strict=True))
-        lines.append({"Claim": claim, "Difference": f"{labels[method]} − {labels[reference]}", **cells})
+        lines.append({"Claim": claim, "Methods": f"{labels[method]} against {labels[reference]}", **cells})
     return pd.DataFrame(lines)
 
 

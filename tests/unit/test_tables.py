@@ -115,7 +115,7 @@ def test_every_claim_on_hearts_shows_both_differences(tmp_path, monkeypatch):
     assert whole["published"] == 2.5  # Table 5: 91.4 less 88.9
     assert whole["difference"] == 10 * (methods.index("ours") - methods.index("baseline"))
     text = tables.plain_markdown(*claims.render("heart", rows))
-    assert "PHANTOM DATA" in text and "lowest … highest patient" in text and "Ours (w/ CR) − Baseline" in text
+    assert "PHANTOM DATA" in text and "lowest … highest patient" in text and "Ours (w/ CR) against Baseline" in text
 
 
 def test_printed_means_bear_every_claim():
