@@ -49,9 +49,8 @@ def render(task: str, rows: pd.DataFrame) -> tuple[str, pd.DataFrame, str, str]:
         f"{warning(first['data'], matrix.tasks()[task])} Scale: {first['scale']}.",
         "Differences between two methods' mean Dice (%) on each scan's own grid: the paper's, then ours with its "
         "95 % bootstrap interval over patients (lowest … highest patient where there are fewer than "
-        f"{FEWEST_FOR_AN_INTERVAL}). Clear: the interval excludes zero. The interval knows the chance in the patients, "
-        "not that in the training; with so few of them it is rather too narrow, and no correction is made for the number "
-        "of claims. "
+        f"{FEWEST_FOR_AN_INTERVAL}). Clear: the interval excludes zero. It knows chance in the patients, not "
+        "in the training; with few patients it is rather too narrow, and nothing is corrected for the number of claims. "
         f"Initialisation {first['init']}, commit {first['commit']}.",
     )
 
