@@ -50,7 +50,7 @@ def render(task: str, rows: pd.DataFrame) -> tuple[str, pd.DataFrame, str, str]:
         "Differences between two methods' mean Dice (%) on each scan's own grid: the paper's, then ours with its "
         "95 % bootstrap interval over patients (lowest … highest patient where there are fewer than "
         f"{FEWEST_FOR_AN_INTERVAL}). Clear: the interval excludes zero. It knows chance in the patients, not "
-        "in the training; with few patients it is rather too narrow, and nothing is corrected for the number of claims. "
+        "in the training; with few patients it is too narrow, and nothing is corrected for the number of claims. "
         f"Initialisation {first['init']}, commit {first['commit']}.",
     )
 
