@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ssc import matrix
 from ssc.config import Settings, fingerprint, preprocessing, run_settings
-from ssc.errors import MissingDataError, UserError
+from ssc.errors import DataError, MissingDataError, UserError
 
 try:
     settings = Settings.read(config)
@@ -67,7 +67,7 @@ def raw_arguments(wildcards, input):
     """MODALITY=FOLDER for each modality of a run. Takes `input`, so that Snakemake doesn't record it."""
     run = run_of(wildcards)
     sources = matrix.tasks()[run.task].modalities
-    return [f"{m}={raw_folder(run.data, sources[m])}" for m in run.modalities]
+    return [shlex.quote(f"{m}={raw_folder(run.data, sources[m])}") for m in run.modalities]
 
 
 def raw_input(wildcards):
@@ -108,6 +108,8 @@ def raw_state(wildcards):
     except MissingDataError:
         manifest = Path(f"data/manifests/real/{wildcards.source}.json")
         return json.loads(manifest.read_text("utf-8"))["listing"] if manifest.exists() else "missing"
+    except DataError as error:
+        return f"faulty: {error}"  # verifying it says so in one line
 
 
 def case_settings(wildcards):
@@ -152,7 +154,7 @@ def evaluation(wildcards):
         "overlap": settings.preset_of(run.task, run.data, run.scale).overlap,
         "cases": {m: parts[wildcards.part] for m, parts in run.cases.items()},
         "structures": str(matrix.tasks()[run.task].structures),
-        "code": fingerprint("ssc/inference.py", "ssc/metrics.py"),
+        "code": fingerprint("ssc/inference.py", "ssc/metrics.py", "ssc/data/preprocess.py"),
     }
 
 

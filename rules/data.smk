@@ -64,7 +64,7 @@ rule verify:
         real_threads=real_threads,
     params:
         state=raw_state,
-        folder=lambda w, input: raw_folder(w.data, w.source),
+        folder=lambda w, input: shlex.quote(raw_folder(w.data, w.source)),
     message:
         "Verify the raw scans of {wildcards.source} in {params.folder}"
     shell:
@@ -88,7 +88,7 @@ rule preprocess:
     params:
         settings=case_settings,
         source=lambda w: matrix.tasks()[w.task].modalities[w.modality],
-        folder=lambda w, input: raw_folder(w.data, matrix.tasks()[w.task].modalities[w.modality]),
+        folder=lambda w, input: shlex.quote(raw_folder(w.data, matrix.tasks()[w.task].modalities[w.modality])),
         cases=lambda w, output: os.path.dirname(output[0]),
         need=lambda w: matrix.archive_cases(matrix.tasks()[w.task].modalities[w.modality]),
     message:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,14 +38,14 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     def threads(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
+        added.add_argument("--threads", type=_threads, default=len(os.sched_getaffinity(0)), help="default: all cores")
 
     predict = command(_predict, "predict", "Segment your own scan with a trained run")
     predict.add_argument("run", type=Path, help="folder of a run, e.g. results/runs/…/ours, or of `ssc fold`")
     predict.add_argument("scan", type=Path, help="NIfTI file, or folder with one DICOM series")
     predict.add_argument("-o", "--output", type=Path, required=True, help="label map to write, .nii.gz")
     predict.add_argument("--modality", choices=("ct", "mri"), help="needed for NIfTI; DICOM names its own")
-    predict.add_argument("--overlap", type=float, default=0.5, help="of two windows, default 0.5")
+    predict.add_argument("--overlap", type=_overlap, default=0.5, help="of two windows, default 0.5")
     threads(predict)
 
     fold = command(_fold, "fold", "Fold a trained run into one plain network a modality")
@@ -65,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command(_evaluate, "evaluate", "Segment and score a part of a run's split")
     evaluate.add_argument("run", type=Path)
     evaluate.add_argument("--part", choices=("test", "validation"), default="test")
-    evaluate.add_argument("--overlap", type=float, default=0.5, help="of two windows, default 0.5")
+    evaluate.add_argument("--overlap", type=_overlap, default=0.5, help="of two windows, default 0.5")
     evaluate.add_argument("--raw", nargs="+", required=True, metavar="MODALITY=FOLDER", help="raw scans")
     threads(evaluate)
 
@@ -113,7 +112,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _threads(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return int(text)
+
+
+def _overlap(text: str) -> float:
+    if not 0 <= float(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a share of a window, 0 or more and less than 1")
+    return float(text)
+
+
 def _predict(options: argparse.Namespace) -> None:
+    from ssc.data.scan import dicom_modality
     from ssc.device import lease, use_threads
     from ssc.inference import predict_scan
 
@@ -121,6 +133,10 @@ def _predict(options: argparse.Namespace) -> None:
         raise DataError(f"{options.output}: label maps are NIfTI; expected a name ending in .nii or .nii.gz")
     if not options.output.parent.is_dir() or options.output.resolve() == options.scan.resolve():
         raise DataError(f"{options.output}: expected another file than the scan, in a folder that exists")
+    if options.modality and options.scan.is_dir():
+        found = dicom_modality(options.scan)
+        if found not in (None, options.modality):
+            raise DataError(f"{options.scan}: its DICOM files say {found}, --modality says {options.modality}")
     use_threads(options.threads)
     with lease() as device:
         predict_scan(options.run, options.scan, options.output, options.modality, options.overlap, device)
@@ -164,10 +180,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ssc.device import lease, use_threads
     from ssc.inference import evaluate
 
-    raw = {}
-    for entry in options.raw:
-        modality, _, folder = entry.partition("=")
-        raw[modality] = Path(folder)
+    raw = {modality: Path(folder) for modality, _, folder in (entry.partition("=") for entry in options.raw)}
+    needed = matrix.Run.from_key(str(options.run)).modalities
+    if set(raw) != set(needed):
+        wanted = " ".join(f"{modality}=FOLDER" for modality in needed)
+        raise RunError(f"{options.run}: expected --raw {wanted}, found --raw {' '.join(options.raw)}")
     use_threads(options.threads)
     with lease() as device:
         evaluate(options.run, options.part, options.overlap, raw, device)
@@ -203,7 +220,10 @@ def _manifest(options: argparse.Namespace) -> None:
 def _phantoms(options: argparse.Namespace) -> None:
     from ssc.data.phantoms import ensure
 
-    shutil.rmtree(options.folder, ignore_errors=True)
+    if options.folder.is_dir():
+        if any(options.folder.iterdir()):
+            raise DataError(f"{options.folder}: holds files already, expected it empty or absent. Remove it first.")
+        options.folder.rmdir()
     ensure(options.source, options.folder)
 
 

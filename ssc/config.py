@@ -11,14 +11,25 @@ import hashlib
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, ValidationError, field_validator
 
 from ssc import matrix
 from ssc.errors import SettingsError
-from ssc.presets import Data, Init, Preset, Presets, Scale, Strict
+from ssc.presets import Data, Init, Length, Preset, Presets, Scale, Strict
+
+
+def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] >= pair[1]:
+        raise ValueError("the first must be less than the second")
+    return pair
+
+
+Window = Annotated[tuple[float, float], AfterValidator(_ascending)]
+Percentile = Annotated[float, Field(ge=0, le=100)]
+Percentiles = Annotated[tuple[Percentile, Percentile], AfterValidator(_ascending)]
 
 
 class Losses(Strict):
@@ -51,7 +62,7 @@ class Augmentation(Strict):
     rotation_deg: float = Field(15.0, ge=0, description="about the slice axis only, ± (assumed)")
     scaling: float = Field(0.15, ge=0, lt=1, description="size × 1 ± this (assumed)")
     intensity: float = Field(0.1, ge=0, description="intensity × 1 ± this and + ± this (assumed)")
-    gamma: tuple[float, float] = Field((0.7, 1.5), description="exponent of the contrast curve (assumed)")
+    gamma: tuple[Length, Length] = Field((0.7, 1.5), description="exponent of the contrast curve (assumed)")
     noise: float = Field(0.1, ge=0, description="largest standard deviation of Gaussian noise (assumed)")
 
 
@@ -71,11 +82,11 @@ class Settings(Strict):
         None, description="ImageNet weights of Swin-T for Swin-Unet; null: the workflow downloads them (0.1 GB)"
     )
     swin_large: str | None = Field(None, description="ImageNet weights of Swin-L for nnFormer; no download is known")
-    ct_window_hu: tuple[float, float] = Field((-125.0, 275.0), description="CT is clipped to this (assumed)")
-    mri_percentiles: tuple[float, float] = Field(
+    ct_window_hu: Window = Field((-125.0, 275.0), description="CT is clipped to this (assumed)")
+    mri_percentiles: Percentiles = Field(
         (0.5, 99.5), description="MRI is clipped to these percentiles of its non-zero voxels (assumed)"
     )
-    heart_percentiles: tuple[float, float] = Field(
+    heart_percentiles: Percentiles = Field(
         (0.0, 98.0), description="heart boxes are clipped to these percentiles; the paper removes the top 2 %"
     )
     heart_box: Literal["image", "paper"] = Field(
@@ -95,16 +106,20 @@ class Settings(Strict):
 
     @field_validator("presets")
     @classmethod
-    def _one_ratio_a_class(cls, presets: Presets) -> Presets:
-        for task, kinds in presets:
-            expected = matrix.tasks()[task].classes
-            for data, scales in kinds:
-                for scale, preset in scales:
-                    if len(preset.class_ratios) != expected:
-                        raise SettingsError(
-                            f"configuration: presets.{task}.{data}.{scale}.class_ratios has "
-                            f"{len(preset.class_ratios)} values, expected {expected}: background and structures."
-                        )
+    def _fit_their_task(cls, presets: Presets) -> Presets:
+        for name, kinds in presets:
+            task = matrix.tasks()[name]
+            for place, preset in ((f"{name}.{data}.{scale}", p) for data, scales in kinds for scale, p in scales):
+                if len(preset.class_ratios) != task.classes:
+                    raise SettingsError(
+                        f"configuration: presets.{place}.class_ratios has {len(preset.class_ratios)} values, "
+                        f"expected {task.classes}: background and structures."
+                    )
+                if task.spatial_dims == 2 and preset.crop[0] != 3:
+                    raise SettingsError(
+                        f"configuration: presets.{place}.crop has {preset.crop[0]} slices, expected 3: a 2D network "
+                        "labels the middle one."
+                    )
         return presets
 
     @classmethod

@@ -247,8 +247,13 @@ def tables() -> dict[str, Table]:
 
 @cache
 def claims(task: str) -> tuple[tuple[str, Claim], ...]:
-    """Every claim on a task whose methods a table trains, with that table."""
+    """Every claim on a task whose methods a table trains, with that table. Raises SettingsError."""
     found = [Claim(**{**row, "tables": tuple(row["tables"])}) for row in _matrix()["claims"]]
+    published = {name for name, table in tables().items() if table.published}
+    for claim in found:
+        if unknown := {claim.method, claim.reference} - set(variants()) | set(claim.tables) - published:
+            names = ", ".join(sorted(unknown))
+            raise SettingsError(f"config/matrix.yaml: claim '{claim.says}': {names}: no variant, or no published table")
     pairs = [(tables()[name], claim) for claim in found for name in claim.tables]
     return tuple(
         (table.name, claim)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Data = Literal["phantom", "real"]
 Scale = Literal["smoke", "small", "paper"]
 Init = Literal["random", "imagenet"]
-Triple = tuple[int, int, int]
+Size = Annotated[int, Field(gt=0)]
+Length = Annotated[float, Field(gt=0)]
 
 
 class Strict(BaseModel):
@@ -21,14 +22,14 @@ class Strict(BaseModel):
 class Preset(Strict):
     """Everything that depends on data and scale. All values are this project's choice unless said."""
 
-    spacing_mm: tuple[float, float, float] = Field(description="voxel of a preprocessed case, D H W")
+    spacing_mm: tuple[Length, Length, Length] = Field(description="voxel of a preprocessed case, D H W")
     plane: int = Field(gt=0, description="voxels of a preprocessed slice, both axes")
-    crop: Triple = Field(
+    crop: tuple[Size, Size, Size] = Field(
         description="training crop and inference window, D H W voxels; a 2D network labels the middle of D slices"
     )
-    width: int = Field(gt=0, description="channels C of the first stage (paper scale: 192, from Table 3)")
-    heads: tuple[int, int, int, int] = Field(description="attention heads of the four encoder stages")
-    windows: tuple[int, int, int, int] = Field(description="attention window of the four encoder stages")
+    width: int = Field(gt=0, description="channels C of the first stage (paper scale: the backbones' own defaults)")
+    heads: tuple[Size, Size, Size, Size] = Field(description="attention heads of the four encoder stages")
+    windows: tuple[Size, Size, Size, Size] = Field(description="attention window of the four encoder stages")
     eam_heads: int = Field(gt=0, description="heads N of the External Attention Modules")
     init: Init = Field(description="backbone's start: at random, or from ImageNet as in the paper")
     stochastic_depth: float = Field(ge=0, lt=1, description="largest rate at which a residual branch is dropped")

@@ -141,15 +141,15 @@ def compare(scores: pd.DataFrame, method: str, reference: str, grid: str = "nati
 
 def add_difference_intervals(table: pd.DataFrame, scores: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Columns ``difference_low`` and ``difference_high`` of the Dice means, NaN elsewhere: see ``compare``."""
-    found = [
-        compare(scores, method, reference, grid).assign(grid=grid, method=method, metric="dice", structure="mean")
-        for grid in table["grid"].unique()
-        for method in table["method"].unique()
-        if method != reference
-    ]
     place = ["grid", "method", "metric", "modality", "structure"]
     names = {"low": "difference_low", "high": "difference_high"}
-    return table.merge(pd.concat(found).rename(columns=names)[[*place, *names.values()]], on=place, how="left")
+    methods = set(scores["method"])
+    found = [pd.DataFrame(columns=[*place, *names]).astype(dict.fromkeys(names, float))]
+    for grid in table["grid"].unique():
+        for method in sorted(methods - {reference}) if reference in methods else []:
+            rows = compare(scores, method, reference, grid)
+            found.append(rows.assign(grid=grid, method=method, metric="dice", structure="mean")[[*place, *names]])
+    return table.merge(pd.concat(found).rename(columns=names), on=place, how="left")
 
 
 def add_seed_spread(table: pd.DataFrame, scores: pd.DataFrame, methods: Sequence[str], structures: Sequence[str]):

@@ -3,13 +3,15 @@
 import pandas as pd
 
 from ssc import matrix
+from ssc.errors import logged
 from ssc.results import diagrams
 from ssc.results.figures import save
 
-task = matrix.tasks()["abdomen"]
-draw = {
-    "1": lambda: diagrams.figure1(pd.read_csv(snakemake.input.table3), task),
-    "2": lambda: diagrams.figure2(task),
-    "3": lambda: diagrams.figure3(task),
-}[snakemake.wildcards.number]
-save(draw(), snakemake.output)
+with logged(snakemake.log[0]):
+    task = matrix.tasks()["abdomen"]
+    draw = {
+        "1": lambda: diagrams.figure1(pd.read_csv(snakemake.input.table3), task),
+        "2": lambda: diagrams.figure2(task),
+        "3": lambda: diagrams.figure3(task),
+    }[snakemake.wildcards.number]
+    save(draw(), snakemake.output)

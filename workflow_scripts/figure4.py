@@ -1,7 +1,9 @@
 """Figure 4, or its half of one task, as PDF and PNG."""
 
 from ssc import matrix
+from ssc.errors import logged
 from ssc.results.figures import figure4, save
 
-runs = {task: [matrix.Run.from_key(key) for key in keys] for task, keys in snakemake.params.spec["runs"].items()}
-save(figure4(runs, snakemake.params.raw), snakemake.output)
+with logged(snakemake.log[0]):
+    runs = {task: [matrix.Run.from_key(key) for key in keys] for task, keys in snakemake.params.spec["runs"].items()}
+    save(figure4(runs, snakemake.params.raw), snakemake.output)

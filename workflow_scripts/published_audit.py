@@ -2,7 +2,9 @@
 
 import pandas as pd
 
+from ssc.errors import logged
 from ssc.results.audit import audit
 
-found = audit(pd.read_csv(snakemake.input.published, dtype={"table": str}))
-found.to_csv(snakemake.output[0], index=False, lineterminator="\n")
+with logged(snakemake.log[0]):
+    found = audit(pd.read_csv(snakemake.input.published, dtype={"table": str}))
+    found.to_csv(snakemake.output[0], index=False, lineterminator="\n")

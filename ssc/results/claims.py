@@ -12,7 +12,7 @@ from ssc.statistics import FEWEST_FOR_AN_INTERVAL, compare
 
 
 def judge(task: str, runs: Sequence[matrix.Run]) -> pd.DataFrame:
-    """One row a claim and modality: the printed difference in mean Dice, ours with its interval, a verdict.
+    """One row a claim and modality: the difference of the printed mean Dice, ours with its interval, a verdict.
 
     ``runs``: those of ``matrix.claims_runs``. Differences are on each scan's own grid.
     """
@@ -20,13 +20,14 @@ def judge(task: str, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     printed = pd.read_csv(PUBLISHED, dtype={"table": str}).query("structure == 'mean' and metric == 'dice'")
     printed = printed.set_index(["table", "method", "modality"])["mean"]
     rows = []
-    for table, claim in matrix.claims(task):
-        means = printed[matrix.tables()[table].published]
-        for row in compare(scores, claim.method, claim.reference).to_dict("records"):
+    for name, claim in matrix.claims(task):
+        table = matrix.tables()[name]
+        means, own = printed[table.published], scores[scores["split"].isin(table.draws)]
+        for row in compare(own, claim.method, claim.reference).to_dict("records"):
             published = round(means[claim.method, row["modality"]] - means[claim.reference, row["modality"]], 1)
-            place = {"claim": claim.says, "table": table, "method": claim.method, "reference": claim.reference}
+            place = {"claim": claim.says, "table": name, "method": claim.method, "reference": claim.reference}
             rows.append({**place, "published": published, **row, "verdict": verdict(published, row)})
-    return pd.DataFrame(rows).round(4).assign(data=runs[0].data, scale=runs[0].scale, **provenance(runs))
+    return pd.DataFrame(rows).round(4).assign(**provenance(runs))
 
 
 def verdict(published: float, found: dict) -> str:
@@ -35,6 +36,8 @@ def verdict(published: float, found: dict) -> str:
         return "not testable: too few patients"
     if published == 0:
         return "no difference printed"
+    if found["difference"] == 0:
+        return "no difference found"
     direction = "same" if found["difference"] * published > 0 else "opposite"
     clear = found["low"] > 0 or found["high"] < 0
     return f"{direction} direction, {'clear' if clear else 'within chance'}"
@@ -47,21 +50,25 @@ def render(task: str, rows: pd.DataFrame) -> tuple[str, pd.DataFrame, str, str]:
         f"What the paper claims on the task {task}, and what these runs say",
         _layout(rows),
         f"{warning(first['data'], matrix.tasks()[task])} Scale: {first['scale']}.",
-        "Differences between two methods' mean Dice (%) on each scan's own grid: the paper's, then ours with its "
-        "95 % bootstrap interval over patients (lowest … highest patient where there are fewer than "
-        f"{FEWEST_FOR_AN_INTERVAL}). Clear: the interval excludes zero. It knows chance in the patients, not "
-        "in the training; with few patients it is too narrow, and nothing is corrected for the number of claims. "
-        f"Initialisation {first['init']}, commit {first['commit']}.",
+        "Differences between two methods' mean Dice (%) on each scan's own grid: that of the printed means, then ours "
+        "with its 95 % bootstrap interval over patients (lowest … highest patient where there are fewer than "
+        f"{FEWEST_FOR_AN_INTERVAL}). Only the direction is judged; clear: the interval excludes zero. Intervals know "
+        "chance in the patients, not in the training, are too narrow with few patients, and are not corrected for the "
+        "number of claims. "
+        f"Seeds {first['seed']}, initialisation {first['init']}, commit {first['commit']}.",
     )
 
 
 def _layout(rows: pd.DataFrame) -> pd.DataFrame:
     labels = {name: variant.label for name, variant in matrix.variants().items()}
     lines = []
-    for (claim, method, reference), group in rows.groupby(["claim", "method", "reference"], sort=False):
+    for (table, claim, method, reference), group in rows.groupby(["table", "claim", "method", "reference"], sort=False):
         names = group["modality"].replace({"ct": "CT", "mri": "MRI", "overall": "Overall"})
         cells = dict(zip(names, map(_cell, group.itertuples()), strict=True))
-        lines.append({"Claim": claim, "Methods": f"{labels[method]} against {labels[reference]}", **cells})
+        number = matrix.tables()[table].published
+        lines.append(
+            {"Table": number, "Claim": claim, "Methods": f"{labels[method]} against {labels[reference]}", **cells}
+        )
     return pd.DataFrame(lines)
 
 

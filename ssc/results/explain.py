@@ -23,7 +23,7 @@ def explain(path: Path, method: str, modality: str | None, structure: str, metri
         raise RunError(f"{path}: no table there; make it with snakemake {path}")
     rows = pd.read_csv(path, dtype={"seed": str}).query("method == @method and metric == @metric and grid == @grid")
     cells = rows[(rows["structure"] == structure) & rows["modality"].isin([modality] if modality else rows["modality"])]
-    if cells.empty or not cells["data"].notna().all():
+    if cells.empty:
         raise RunError(f"{path}: no figure of {method}, {modality or 'any modality'}, {structure}, {metric}, {grid}")
     first = cells.iloc[0]
     yield f"{path.stem}: {method}, {metric} on the {grid} grid; {first['data']} data, {first['scale']} scale"

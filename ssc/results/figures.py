@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,7 +235,7 @@ def training_curves(runs: Sequence[matrix.Run], note: str) -> plt.Figure:
     parts = ("seg", "aux")
     figure, axes = plt.subplots(2, len(modalities), figsize=(9, 6), sharex=True, sharey="row", layout="constrained")
     methods = list(dict.fromkeys(run.variant for run in runs))
-    colours = dict(zip(methods, plt.get_cmap("tab10").colors, strict=False))
+    colours = dict(zip(methods, itertools.cycle(plt.get_cmap("tab10").colors)))
     for run in runs:
         history = pd.read_csv(run.folder / "history.csv")
         for row, part in enumerate(parts):

@@ -6,6 +6,7 @@ import html
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,7 +25,7 @@ from ssc.statistics import (
 PUBLISHED = Path(__file__).with_name("published.csv")
 ARROWS = {"dice": "Dice (%) ↑", "asd": "Average symmetric surface distance (mm) ↓"}
 DIGITS = {"dice": 1, "asd": 2}
-GRIDS = {"native": "each scan's own grid", "preprocessed": "the preprocessed grid (the paper's practice)"}
+GRIDS = {"native": "each scan's own grid", "preprocessed": "the preprocessed grid"}
 BOXES = {
     "image": "Test cases are cut out around the scan's centre; the label map takes no part.",
     "paper": "Test cases are cut out around their label maps, as the paper's predecessors did.",
@@ -68,12 +69,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     published = published[[*place, *figures]].rename(columns=figures)
     literature = _literature(rows, published[published["method"].isin(set(table.methods) - set(table.trained))])
     rows = pd.concat([rows.merge(published, on=place, how="left"), literature], ignore_index=True)
-    rows = rows.assign(
-        data=runs[0].data,
-        scale=runs[0].scale,
-        seed=" ".join(sorted({str(run.seed) for run in runs})),
-        **provenance(runs),
-    )
+    rows = rows.assign(**provenance(runs))
     columns = [
         *place,
         "mean",
@@ -104,7 +100,7 @@ def _literature(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
-    """Commits of the runs; initialisation and heart box, which all of them must share."""
+    """Data, scale, seeds and commits of the runs; initialisation and heart box, which all of them must share."""
     records = [json.loads((run.folder / "run.json").read_text("utf-8")) for run in runs]
     shared = {
         "init": {record["init"] for record in records},
@@ -113,8 +109,12 @@ def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
     for name, values in shared.items():
         if len(values) > 1:
             raise RunError(f"the runs of a table must share {name}, found {' and '.join(sorted(values))}: run again")
-    return {name: values.pop() for name, values in shared.items()} | {
-        "commit": " ".join(sorted({record["commit"] for record in records}))
+    return {
+        "data": runs[0].data,
+        "scale": runs[0].scale,
+        "seed": " ".join(sorted({str(run.seed) for run in runs})),
+        **{name: values.pop() for name, values in shared.items()},
+        "commit": " ".join(sorted({record["commit"] for record in records})),
     }
 
 
@@ -133,9 +133,10 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> str:
     """The table as one HTML page that needs nothing else."""
     parts = []
     for grid, metric, header, body in _blocks(table, rows, _html_cell):
-        parts.append(f"<h2>{ARROWS[metric]}, on {GRIDS[grid]}</h2>\n<table>\n{_group_row(table)}")
+        parts.append(f"<h2>{ARROWS[metric]}, on {GRIDS[grid]}</h2>\n<table class='methods'>\n{_group_row(table)}")
         parts.append(_html_row(["Method", *(structure for _, structure in header)], "th"))
-        parts += [_html_row(line, "td") for line in body]
+        for method, line in zip(table.methods, body, strict=True):
+            parts.append(_html_row(line, "td", "ours" if method == "ours" else ""))
         parts.append("</table>")
     return _PAGE.format(
         title=html.escape(_title(table)),
@@ -172,6 +173,12 @@ def plain_latex(title: str, frame: pd.DataFrame, warning: str = "", caption: str
     texts = frame.map(_latex_text).rename(columns=_latex_text)
     whole = " ".join(filter(None, [f"{title}.", warning, caption])) if warning or caption else title
     return texts.style.hide(axis="index").to_latex(hrules=True, caption=_latex_text(whole))
+
+
+def write_plain(output: Any, title: str, frame: pd.DataFrame, warning: str = "", caption: str = "") -> None:
+    """A frame of texts as ``output.markdown``, ``output.html`` and ``output.latex``."""
+    for kind, render in (("markdown", plain_markdown), ("html", plain_page), ("latex", plain_latex)):
+        Path(output[kind]).write_text(render(title, frame, warning, caption), encoding="utf-8")
 
 
 def _title(table: matrix.Table) -> str:
@@ -311,8 +318,8 @@ def _html_cell(row: pd.Series) -> str:
     return f"{_figure(row)}<sup>{_missed(row)}</sup><br><small>{_figure(row, 'published_')}</small>"
 
 
-def _html_row(cells: Sequence[str], tag: str) -> str:
-    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+def _html_row(cells: Sequence[str], tag: str, kind: str = "") -> str:
+    return f'<tr class="{kind}">' + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _group_row(table: matrix.Table) -> str:
@@ -326,10 +333,11 @@ _PAGE = """<!DOCTYPE html>
 <style>
 body {{ font: 15px/1.45 "Times New Roman", Georgia, serif; margin: 2em; color: #111; }}
 table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; margin-bottom: 1.5em; }}
-th, td {{ padding: .2em .55em; text-align: center; white-space: nowrap; }}
-tr:nth-child(2) th {{ border-bottom: 1px solid; }}
-td:first-child {{ text-align: left; }}
-tr:last-child td {{ font-weight: bold; }}
+th, td {{ padding: .2em .55em; text-align: left; vertical-align: top; }}
+.methods th, .methods td {{ text-align: center; white-space: nowrap; }}
+.methods tr:nth-child(2) th, thead th {{ border-bottom: 1px solid; }}
+.methods td:first-child {{ text-align: left; }}
+.ours td {{ font-weight: bold; }}
 small {{ color: #555; font-weight: normal; }}
 .warning {{ background: #fff3cd; border: 1px solid #d9b44a; padding: .5em .8em; font-weight: bold; }}
 .warning:empty {{ display: none; }}

@@ -3,12 +3,13 @@
 import json
 
 import pytest
-from archives import VALUES, btcv_case
+from archives import VALUES, btcv_case, chaos_case
 
 from snakemake_logger_plugin_ssc import repair
 from ssc import matrix
 from ssc.cli import main
 from ssc.config import Settings, preprocessing
+from ssc.errors import DataError, logged
 from ssc.whole import whole
 
 
@@ -58,6 +59,43 @@ def test_fewer_cases_than_the_splits_need_are_named_before_any_is_written(tmp_pa
     assert main(["preprocess", "btcv", str(tmp_path / "btcv"), str(tmp_path / "cases"), *needed]) == 1
     assert "1 btcv cases found, the splits also need 0030" in capsys.readouterr().err
     assert not (tmp_path / "cases").exists()
+
+
+def test_phantoms_never_replace_what_lies_there(tmp_path, capsys):
+    (tmp_path / "scan.nii.gz").write_text("someone's only copy")
+    assert main(["phantoms", "btcv", str(tmp_path)]) == 1
+    assert "holds files already" in capsys.readouterr().err
+    assert (tmp_path / "scan.nii.gz").read_text() == "someone's only copy"
+
+
+@pytest.mark.parametrize("fault", [["--overlap", "1"], ["--threads", "0"]])
+def test_a_share_or_number_that_cannot_be_is_refused_at_once(tmp_path, capsys, fault):
+    with pytest.raises(SystemExit):
+        main(["predict", str(tmp_path), "scan.nii.gz", "-o", "labels.nii.gz", *fault])
+    assert f"argument {fault[0]}: {fault[1]}: expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("raw", [["ct=a"], ["ct=a", "b"]])
+def test_scores_need_the_scans_of_every_modality_of_the_run(capsys, raw):
+    run = "results/runs/phantom/smoke/abdomen/draw0/seed0/ours"
+    assert main(["evaluate", run, "--raw", *raw]) == 1
+    assert "expected --raw ct=FOLDER mri=FOLDER, found" in capsys.readouterr().err
+
+
+def test_a_dicom_folder_is_not_read_as_another_modality(tmp_path, capsys):
+    chaos_case(tmp_path, "3")
+    series = next(tmp_path.rglob("DICOM_anon"))
+    assert main(["predict", "run", str(series), "-o", str(tmp_path / "l.nii.gz"), "--modality", "ct"]) == 1
+    assert "its DICOM files say mri, --modality says ct" in capsys.readouterr().err
+
+
+def test_a_workflow_script_logs_a_users_mistake_as_one_line(tmp_path):
+    with pytest.raises(SystemExit), logged(tmp_path / "log"):
+        raise DataError("case 3: no label")
+    assert (tmp_path / "log").read_text("utf-8") == "ssc: case 3: no label\n"
+    with pytest.raises(SystemExit), logged(tmp_path / "log"):
+        raise ZeroDivisionError
+    assert "Traceback" in (tmp_path / "log").read_text("utf-8")
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

@@ -31,6 +31,10 @@ def test_config_yaml_is_what_the_code_says():
         ),
         ({"scale": "tiny"}, "scale = 'tiny'"),
         ({"losses": {"tau": 0}}, "losses.tau = 0"),
+        ({"ct_window_hu": [275, -125]}, "the first must be less than the second"),
+        ({"mri_percentiles": [0.5, 995]}, "mri_percentiles.1 = 995"),
+        ({"presets": {"abdomen": {"real": {"small": {"spacing_mm": [0, 4, 4]}}}}}, "spacing_mm.0 = 0"),
+        ({"presets": {"heart": {"real": {"small": {"crop": [5, 128, 128]}}}}}, "small.crop has 5 slices, expected 3"),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(values, message):
@@ -83,6 +87,15 @@ def test_a_row_may_have_its_own_temperature():
         return run_settings(Settings(), matrix.Run("real", "small", "abdomen", "draw0", 0, variant, None)).losses["tau"]
 
     assert [tau(name) for name in matrix.tables()["tau"].trained[1:]] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("fault", [{"method": "basline"}, {"tables": ["tabel6"]}, {"tables": ["controls"]}])
+def test_a_claim_on_what_is_not_there_is_refused(monkeypatch, fault):
+    """Not left out in silence, nor found out after all trainings."""
+    whole = matrix._matrix()
+    monkeypatch.setattr(matrix, "_matrix", lambda: whole | {"claims": [whole["claims"][0] | fault]})
+    with pytest.raises(SettingsError, match="claim 'The module and its auxiliary loss"):
+        matrix.claims.__wrapped__("abdomen")
 
 
 def test_every_task_has_presets():

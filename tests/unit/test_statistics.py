@@ -7,7 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ssc.statistics import add_differences, add_intervals, add_seed_spread, add_tests, compare, holm, summarise
+from ssc.statistics import (
+    add_difference_intervals,
+    add_differences,
+    add_intervals,
+    add_seed_spread,
+    add_tests,
+    compare,
+    holm,
+    summarise,
+)
 
 STRUCTURES = ("liver", "spleen")
 
@@ -68,6 +77,21 @@ def test_what_both_methods_find_hard_does_not_widen_the_interval_of_their_differ
     row = compare(scores, "ours", "base").iloc[0]
     assert (row["difference"], row["interval"], row["patients"]) == (2.0, "bootstrap", 8)
     assert 1 <= row["low"] < 2 < row["high"] <= 3
+
+
+def test_intervals_of_differences_stand_at_the_dice_means_alone(table):
+    rows = add_difference_intervals(table, _scores(VALUES), "base")
+    row = _row(rows, "ours", "ct", "mean", "dice")
+    assert (row["difference_low"], row["difference_high"]) == (17.5, 17.5)  # one patient
+    assert rows["difference_low"].notna().sum() == 3 and len(rows) == len(table)  # CT, MRI, overall
+
+
+@pytest.mark.parametrize(("methods", "reference"), [(["base", "ours"], "literature"), (["base"], "base")])
+def test_without_a_trained_pair_there_are_no_differences(methods, reference):
+    scores = _scores(VALUES)
+    scores = scores[scores["method"].isin(methods)]
+    rows = add_difference_intervals(summarise(scores, methods, STRUCTURES), scores, reference)
+    assert rows["difference_low"].isna().all() and rows["difference_high"].isna().all()
 
 
 def test_results_of_all_draws_are_pooled(table):

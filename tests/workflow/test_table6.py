@@ -114,6 +114,13 @@ def test_a_users_mistake_is_said_in_plain_words(made, config, message):
     assert not (made.folder / "data/manifests/real/btcv.json").exists()
 
 
+def test_a_folder_of_scans_may_have_a_space(made):
+    target = "results/predictions/real/smoke/abdomen/draw0/seed0/ours/test/scores.csv"
+    shown = made.run(f"snakemake -n -p --config data=real btcv='/my scans/CT' -- {target}")
+    for part in ("manifest btcv '/my scans/CT' ", "preprocess btcv '/my scans/CT' ", "--raw 'ct=/my scans/CT' mri="):
+        assert part in shown
+
+
 def test_a_dry_run_loads_no_torch(made):
     shown = made.run(f"python -X importtime -m {COMMAND.replace(' ', ' -n ', 1)}")
     assert not re.search(r"\|\s+(torch|monai)\s*$", shown, re.MULTILINE)
