@@ -13,7 +13,7 @@ help: ## this list
 table6: .venv/ready unlock ## the main job: phantoms in, the paper's Table 6 out (results/tables)
 	$(SNAKEMAKE) -- results/tables/table6.csv
 
-all: .venv/ready unlock ## every table, figure and notebook there is
+all: .venv/ready unlock ## every table and figure of the paper, and the notebooks
 	$(SNAKEMAKE) all
 
 report: .venv/ready ## results/report/report.html: tables, figures and how they were made, in one file
