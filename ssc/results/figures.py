@@ -111,10 +111,12 @@ def _panel(axis: plt.Axes, scan: Scan, label: sitk.Image | None, task: matrix.Ta
     z = best_slice(truth)
     picture = sitk.GetArrayFromImage(image)
     abdomen_ct = scan.modality == "ct" and task.preprocessing == "abdomen"
-    low, high = (-125, 275) if abdomen_ct else np.percentile(picture[picture > picture.min()], (0.5, 99.5))
+    low, high = (-125, 275) if abdomen_ct else np.percentile(picture[picture > picture.min()], (0.5, 99))
     width, height = (n * s for n, s in zip(image.GetSize()[:2], image.GetSpacing()[:2], strict=True))
     options = {"extent": (0, width, height, 0), "interpolation": "nearest"}
     axis.imshow(picture[z], cmap="gray", vmin=low, vmax=high, **options | {"interpolation": "bilinear"})
+    left, right, top, bottom = _body(picture[z])
+    axis.set(xlim=(left * width, right * width), ylim=(bottom * height, top * height))
     if label is None:
         return
     values = sitk.GetArrayFromImage(sitk.DICOMOrient(label, PAGE[task.orientation]))[z]
@@ -127,6 +129,16 @@ def _panel(axis: plt.Axes, scan: Scan, label: sitk.Image | None, task: matrix.Ta
     for value, structure in enumerate(task.structures, start=1):
         if (values == value).any():
             axis.contour(*centres, values == value, levels=[0.5], colors=structure.outline, linewidths=1.4)
+
+
+def _body(plane: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, right, top and bottom of what is brighter than the mean, and a tenth around it, as shares of the plane."""
+    sides = []
+    for axis in (0, 1):
+        bright = np.flatnonzero((plane > plane.mean()).any(axis=axis)) / plane.shape[1 - axis]
+        margin = 0.1 * (bright[-1] - bright[0])
+        sides += [max(0, bright[0] - margin), min(1, bright[-1] + margin)]
+    return tuple(sides)
 
 
 def save(figure: plt.Figure, output: Any) -> None:

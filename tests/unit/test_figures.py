@@ -9,7 +9,7 @@ import pytest
 
 from ssc import matrix
 from ssc.results import diagrams
-from ssc.results.figures import best_slice, figure5, median_case
+from ssc.results.figures import _body, best_slice, figure5, median_case
 
 HEART = matrix.tasks()["heart"]
 
@@ -42,6 +42,14 @@ def test_the_shown_slice_has_most_structures_then_most_voxels():
     label[1, 0, :2] = (1, 2)
     label[2, 0, :3] = (1, 2, 2)
     assert best_slice(label) == 2
+
+
+def test_a_panel_is_cut_to_the_body_and_a_tenth_around_it():
+    plane = np.zeros((100, 200))
+    plane[30:51, 40:141] = 1  # rows 30 ... 50, columns 40 ... 140
+    assert _body(plane) == pytest.approx((0.15, 0.75, 0.28, 0.52))
+    plane[:, 199] = 1
+    assert _body(plane)[1] == 1  # never beyond the plane
 
 
 def _texts(figure):
