@@ -125,7 +125,6 @@ def _overlap(text: str) -> float:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from ssc.data.scan import dicom_modality
     from ssc.device import lease, use_threads
     from ssc.inference import predict_scan
 
@@ -133,10 +132,6 @@ def _predict(options: argparse.Namespace) -> None:
         raise DataError(f"{options.output}: label maps are NIfTI; expected a name ending in .nii or .nii.gz")
     if not options.output.parent.is_dir() or options.output.resolve() == options.scan.resolve():
         raise DataError(f"{options.output}: expected another file than the scan, in a folder that exists")
-    if options.modality and options.scan.is_dir():
-        found = dicom_modality(options.scan)
-        if found not in (None, options.modality):
-            raise DataError(f"{options.scan}: its DICOM files say {found}, --modality says {options.modality}")
     use_threads(options.threads)
     with lease() as device:
         predict_scan(options.run, options.scan, options.output, options.modality, options.overlap, device)

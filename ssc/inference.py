@@ -200,9 +200,11 @@ def predict_scan(
 
     ``modality`` may be left out for DICOM. Raises DataError, RunError.
     """
+    named = dicom_modality(path) if path.is_dir() else None
+    if modality and named not in (None, modality):
+        raise DataError(f"{path}: its DICOM files say {named}, expected {modality}, the modality that was given")
+    modality = modality or named
     predictor = Predictor.load(folder, overlap, device)
-    if modality is None and path.is_dir():
-        modality = dicom_modality(path)
     known = predictor.networks
     if modality not in known:
         raise DataError(

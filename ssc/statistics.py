@@ -124,8 +124,7 @@ def compare(scores: pd.DataFrame, method: str, reference: str, grid: str = "nati
     place = ["modality", "case", "structure", "split", "seed"]
     dice = scores[scores["grid"] == grid].set_index([*place, "method"])["dice"].unstack("method")
     differences = (dice[method] - dice[reference]).dropna().rename("difference").reset_index()
-    groups = {modality: group for modality, group in differences.groupby("modality", sort=False)}
-    sums = {modality: _by_patient(group, "difference") for modality, group in groups.items()}
+    sums = {modality: _by_patient(rows, "difference") for modality, rows in differences.groupby("modality", sort=False)}
     rows = [
         {
             "modality": modality,

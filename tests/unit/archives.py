@@ -9,6 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
+from ssc.data.sources import source
+
 SIZE = (12, 10, 6)  # x, y, z
 GAP_MM = 6.0
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2, 0, -20], [0, 0, 5, 30], [0, 0, 0, 1]])
@@ -105,3 +107,20 @@ def chaos_case(folder: Path, case: str, head_first: bool = False) -> tuple[list[
         grounds.append(scan / f"Ground/{stem}.png")
         Image.fromarray(label[..., index].T.copy()).save(grounds[-1])
     return slices, grounds
+
+
+def read_btcv(folder, case="0007"):
+    return source("btcv").read(folder, case, BTCV_VALUES)
+
+
+def read_chaos(folder, case="3"):
+    return source("chaos").read(folder, case, CHAOS_VALUES)
+
+
+def read_mmwhs(folder, name, case="1007"):
+    return source(name).read(folder, case, MMWHS_VALUES)
+
+
+def label_of(scan) -> np.ndarray:
+    """Our labels (x, y, z) of a scan."""
+    return sitk.GetArrayFromImage(scan.label).T

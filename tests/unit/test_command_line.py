@@ -86,7 +86,7 @@ def test_a_dicom_folder_is_not_read_as_another_modality(tmp_path, capsys):
     chaos_case(tmp_path, "3")
     series = next(tmp_path.rglob("DICOM_anon"))
     assert main(["predict", "run", str(series), "-o", str(tmp_path / "l.nii.gz"), "--modality", "ct"]) == 1
-    assert "its DICOM files say mri, --modality says ct" in capsys.readouterr().err
+    assert "its DICOM files say mri, expected ct" in capsys.readouterr().err
 
 
 def test_a_workflow_script_logs_a_users_mistake_as_one_line(tmp_path):
