@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("what", choices=("chaos", "swin_tiny"))
     download.add_argument("path", type=Path, help="folder, or file, to make")
 
-    explain = command(_explain, "explain", "Show the cases and files behind one figure of a table")
+    explain = command(_explain, "explain", "Show the cases and files behind one number of a table")
     explain.add_argument("table", type=Path, help="e.g. results/tables/table6.csv")
     explain.add_argument("--method", choices=matrix.variants(), default="ours")
     explain.add_argument("--modality", choices=("ct", "mri", "overall"), help="default: all")

@@ -32,7 +32,7 @@ def describe(settings: Settings, data: Data, scale: Scale) -> list[dict[str, Any
     """
     rows = []
     for task in (task for task in matrix.tasks().values() if task.splits == task.name):
-        for name, value in _figures(settings, data, scale, task).items():
+        for name, value in _numbers(settings, data, scale, task).items():
             printed = PRINTED.get(name, {}).get(task.name, "")
             rows.append(
                 {"task": task.name, "backbone": task.backbone, "row": name, "ours": value, "printed": printed}
@@ -41,25 +41,25 @@ def describe(settings: Settings, data: Data, scale: Scale) -> list[dict[str, Any
     return rows
 
 
-def _figures(settings: Settings, data: Data, scale: Scale, task: matrix.Task) -> dict[str, Any]:
+def _numbers(settings: Settings, data: Data, scale: Scale, task: matrix.Task) -> dict[str, Any]:
     plain, ours = (_network(settings, data, scale, task, variant) for variant in ("backbone", "ours"))
     preset = settings.preset_of(task.name, data, scale)
     attention = {part: _attention(getattr(plain, part)) for part in ("encoder", "decoder")}
     channels, size = (1, preset.crop) if task.spatial_dims == 3 else (preset.crop[0], preset.crop[1:])
     with FlopCounterMode(display=False) as counter:
         plain.predict(torch.empty(1, channels, *size, device="meta"), plain.modalities[0])
-    figures = {"window of inference": _times(preset.crop), "patch": _times(_patch(plain, size))}
+    numbers = {"window of inference": _times(preset.crop), "patch": _times(_patch(plain, size))}
     for part, blocks in attention.items():
         stages = list(blocks.values())
-        figures[f"{part} blocks"] = ", ".join(str(len(stage)) for stage in stages)
-        figures[f"{part} widths"] = ", ".join(str(stage[0].projection.out_features) for stage in stages)
-        figures[f"{part} heads"] = ", ".join(str(stage[0].heads) for stage in stages)
-        figures[f"{part} windows"] = ", ".join(_times(stage[0].window) for stage in stages)
-    figures |= {"down-sampling": _sampling(plain.encoder), "up-sampling": _sampling(plain.decoder)}
-    figures["parameters of the backbone"] = parameter_count(plain.parameters())
-    figures["parameters of Ours in training"] = parameter_count(ours.parameters())
-    figures["GFLOP a window (2 × multiply-add)"] = round(counter.get_total_flops() / 1e9, 2)
-    return figures
+        numbers[f"{part} blocks"] = ", ".join(str(len(stage)) for stage in stages)
+        numbers[f"{part} widths"] = ", ".join(str(stage[0].projection.out_features) for stage in stages)
+        numbers[f"{part} heads"] = ", ".join(str(stage[0].heads) for stage in stages)
+        numbers[f"{part} windows"] = ", ".join(_times(stage[0].window) for stage in stages)
+    numbers |= {"down-sampling": _sampling(plain.encoder), "up-sampling": _sampling(plain.decoder)}
+    numbers["parameters of the backbone"] = parameter_count(plain.parameters())
+    numbers["parameters of Ours in training"] = parameter_count(ours.parameters())
+    numbers["GFLOP a window (2 × multiply-add)"] = round(counter.get_total_flops() / 1e9, 2)
+    return numbers
 
 
 def _network(settings: Settings, data: Data, scale: Scale, task: matrix.Task, variant: str) -> Network:

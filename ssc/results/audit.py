@@ -1,4 +1,4 @@
-"""Do the paper's printed figures agree with each other? Means and differences, computed again."""
+"""Do the paper's printed numbers agree with each other? Means and differences, computed again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a figure of a table comes from: the runs, the cases, the arithmetic."""
+"""Where a number in a table comes from: the runs, the cases, the arithmetic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def explain(path: Path, method: str, modality: str | None, structure: str, metri
     rows = pd.read_csv(path, dtype={"seed": str}).query("method == @method and metric == @metric and grid == @grid")
     cells = rows[(rows["structure"] == structure) & rows["modality"].isin([modality] if modality else rows["modality"])]
     if cells.empty:
-        raise RunError(f"{path}: no figure of {method}, {modality or 'any modality'}, {structure}, {metric}, {grid}")
+        raise RunError(f"{path}: no number of {method}, {modality or 'any modality'}, {structure}, {metric}, {grid}")
     first = cells.iloc[0]
     yield f"{path.stem}: {method}, {metric} on the {grid} grid; {first['data']} data, {first['scale']} scale"
     yield f"seeds {first['seed']}, init {first['init']}, commit {first['commit']}"

@@ -45,7 +45,7 @@ table[["data", "scale", "seed", "init", "commit"]].drop_duplicates()
 %%text
 ## $heading
 
-Ours on top, the paper's figure below it in grey: mean ± standard deviation over the test results of all draws.
+Ours on top, the paper's number below it in grey: mean ± standard deviation over the test results of all draws.
 %%code
 page = (root / "results/tables/$table.html").read_text("utf-8")
 HTML(page.split("<body>")[1].split("</body>")[0])

@@ -35,7 +35,7 @@ BOXES = {
 def warning(data: str, *tasks: matrix.Task) -> str:
     """The line that stands above everything that shows results of these tasks."""
     if data == "phantom":
-        return "PHANTOM DATA: synthetic scans. These figures test the software and say nothing about patients."
+        return "PHANTOM DATA: synthetic scans. These numbers test the software and say nothing about patients."
     archives = ", ".join(archive for task in tasks for archive in task.modalities.values())
     return f"Real scans: {archives}. Not for clinical use."
 
@@ -52,9 +52,9 @@ def read_scores(runs: Sequence[matrix.Run]) -> pd.DataFrame:
 
 
 def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
-    """The table as rows of one figure each, with the paper's figures beside ours.
+    """The table as rows of one number each, with the paper's beside ours.
 
-    Literature has rows with the paper's figures alone. Raises RunError where the runs differ in what a table's
+    Literature has rows with the paper's numbers alone. Raises RunError where the runs differ in what a table's
     runs must share.
     """
     structures = [structure.name for structure in matrix.tasks()[table.task].structures]
@@ -65,8 +65,8 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     rows = add_seed_spread(rows, scores, table.trained, structures)
     published = pd.read_csv(PUBLISHED, dtype={"table": str}).query("table == @table.published")
     place = ["method", "modality", "structure", "metric"]
-    figures = {name: f"published_{name}" for name in ("mean", "std", "difference")}
-    published = published[[*place, *figures]].rename(columns=figures)
+    numbers = {name: f"published_{name}" for name in ("mean", "std", "difference")}
+    published = published[[*place, *numbers]].rename(columns=numbers)
     literature = _literature(rows, published[published["method"].isin(set(table.methods) - set(table.trained))])
     rows = pd.concat([rows.merge(published, on=place, how="left"), literature], ignore_index=True)
     rows = rows.assign(**provenance(runs))
@@ -84,7 +84,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         "difference_low",
         "difference_high",
         "p",
-        *figures.values(),
+        *numbers.values(),
     ]
     counts = ["missed", "absent", "false_positive"]
     rows = rows[[*columns, *counts, "asd_common", "grid", "data", "scale", "seed", "init", "box", "commit"]]
@@ -93,7 +93,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
 
 
 def _literature(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """The printed figures of methods that we do not train, on every grid of our rows."""
+    """The printed numbers of methods that we do not train, on every grid of our rows."""
     places = rows[["grid", "metric", "modality", "structure"]].drop_duplicates()
     methods = published[["method"]].drop_duplicates()
     return places.merge(methods, how="cross").merge(published, how="left")
@@ -119,7 +119,7 @@ def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
 
 
 def markdown(table: matrix.Table, rows: pd.DataFrame) -> str:
-    """The table as Markdown: ours, and the paper's figure in brackets."""
+    """The table as Markdown: ours, and the paper's number in brackets."""
     parts = [f"# {_title(table)}", f"**{_warning(table, rows)}**", _caption(table, rows)]
     for grid, metric, header, body in _blocks(table, rows, _markdown_cell):
         parts.append(f"## {ARROWS[metric]}, on {GRIDS[grid]}")
@@ -200,7 +200,7 @@ def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
     return (
         f"Mean ± standard deviation over the test results of {several} ({counts}). "
         f"After a mean: {_spread_name(rows)}its {_interval_name(rows)}, and in round brackets the difference to "
-        f"{_label(table, table.reference)}. {_tests(table, rows)} Second figure of a cell: the paper's. "
+        f"{_label(table, table.reference)}. {_tests(table, rows)} Second number of a cell: the paper's. "
         "A dagger and a number: so many results in which the structure was missed; they count as Dice 0 and have "
         "no surface distance (a mean is over the structures that have one), so compare asd_common in the CSV. "
         f"{box}Seeds {rows['seed'].iloc[0]}, initialisation {rows['init'].iloc[0]}, commit {rows['commit'].iloc[0]}."
@@ -282,7 +282,7 @@ def _missed(row: pd.Series) -> str:
 
 
 def latex(table: matrix.Table, rows: pd.DataFrame) -> str:
-    """The table as LaTeX (booktabs), one tabular a grid and metric: ours, and the paper's figure in brackets."""
+    """The table as LaTeX (booktabs), one tabular a grid and metric: ours, and the paper's number in brackets."""
     parts = ["% needs \\usepackage{booktabs}; wide: set it in a landscape page or with \\resizebox"]
     for grid, metric, header, body in _blocks(table, rows, _markdown_cell):
         columns = pd.MultiIndex.from_tuples([("", "Method"), *header])

@@ -1,4 +1,4 @@
-"""The paper's printed figures, as this project keeps them."""
+"""The paper's printed numbers, as this project keeps them."""
 
 import pandas as pd
 import pytest
@@ -21,9 +21,9 @@ def published():
     return pd.read_csv(PUBLISHED, dtype={"table": str})
 
 
-def test_all_825_figures_are_there(published):
-    figures = published[["mean", "std", "difference"]].notna().sum().sum()
-    assert len(published) == 825 and figures > 825
+def test_all_825_numbers_are_there(published):
+    numbers = published[["mean", "std", "difference"]].notna().sum().sum()
+    assert len(published) == 825 and numbers > 825
     assert not published.duplicated(["table", "method", "modality", "structure", "metric"]).any()
 
 
