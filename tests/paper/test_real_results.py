@@ -1,0 +1,86 @@
+"""The results on real scans that docs/results shows: tables and README follow from the kept scores of every case."""
+
+import csv
+import re
+from statistics import mean
+
+import pandas as pd
+import pytest
+
+from ssc import matrix
+from ssc.matrix import ROOT
+from ssc.results import claims, tables
+
+KEPT = ROOT / "docs/results/real_small"
+TABLES = ("table2", "table6", "table7", "controls")
+FROZEN = "e6241cb12f"  # the commit that froze the settings, before any test case was scored
+INTERVALS = ["low", "high", "difference_low", "difference_high", "p"]
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    """A working folder whose results are the kept ones."""
+    (tmp_path / "results").symlink_to(KEPT)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_run_comes_from_the_frozen_commit():
+    runs = {run for name in TABLES for run in matrix.table_runs(name, "real", "small", [0])}
+    assert len(runs) == 70 and tables.provenance(sorted(runs, key=str))["commit"] == FROZEN
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_follows_from_the_kept_scores(name):
+    rows = tables.tidy(matrix.tables()[name], matrix.table_runs(name, "real", "small", [0]))
+    _assert_equal(rows, name)
+
+
+def test_the_verdicts_follow_from_the_kept_scores():
+    _assert_equal(claims.judge("abdomen", matrix.claims_runs("abdomen", "real", "small", [0])), "claims_abdomen")
+
+
+def _assert_equal(rows, name):
+    rows.to_csv("drawn.csv", index=False)
+    drawn, kept = pd.read_csv("drawn.csv"), pd.read_csv(KEPT / f"tables/{name}.csv")
+    bounds = [column for column in INTERVALS if column in kept]  # resampling may differ from one SciPy to the next
+    pd.testing.assert_frame_equal(drawn.drop(columns=bounds), kept.drop(columns=bounds), rtol=0, atol=1e-4)
+    pd.testing.assert_frame_equal(drawn[bounds], kept[bounds], rtol=0, atol=0.5)
+
+
+def test_ours_on_ct_is_the_mean_over_the_cases_files():
+    """By hand: of four structures, each the mean over its 30 results of five draws."""
+    values = {}
+    for path in sorted(KEPT.glob("predictions/real/small/abdomen/draw?/seed0/ours/test/scores.csv")):
+        with path.open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if row["modality"] == "ct" and row["grid"] == "native" and row["dice"]:
+                    values.setdefault(row["structure"], []).append(float(row["dice"]))
+    kept = pd.read_csv(KEPT / "tables/table6.csv")
+    kept = kept.query("method == 'ours' and modality == 'ct' and grid == 'native' and metric == 'dice'")
+    kept = kept.set_index("structure")["mean"]
+    assert set(kept.index) == {*values, "mean"}
+    assert kept["mean"] == pytest.approx(mean(map(mean, values.values())), abs=1e-4)
+    for structure, of in values.items():
+        assert len(of) == 30 and kept[structure] == pytest.approx(mean(of), abs=1e-4)
+
+
+def test_the_readme_shows_table_6_as_kept():
+    """Every line of the first screen's table: CT, MRI, overall mean with interval, the paper's number beside."""
+    kept = pd.read_csv(KEPT / "tables/table6.csv")
+    kept = kept.query("structure == 'mean' and grid == 'native' and metric == 'dice'").set_index(["method", "modality"])
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for method in matrix.tables()["table6"].methods:
+        cells = []
+        for modality in ("ct", "mri", "overall"):
+            row = kept.loc[method, modality]
+            cells.append(f"{row['mean']:.1f} ({row['low']:.1f} … {row['high']:.1f}) | {row['published_mean']:.1f}")
+        line = f"{matrix.variants()[method].label} | {' | '.join(cells)} |"
+        assert re.search(rf"^\| \**{re.escape(line)}$", readme, re.MULTILINE), line
+
+
+def test_the_results_page_says_the_verdicts_as_kept():
+    """One sentence a claim, on the overall mean."""
+    page = (ROOT / "docs/results/README.md").read_text("utf-8")
+    for row in pd.read_csv(KEPT / "tables/claims_abdomen.csv").query("modality == 'overall'").itertuples():
+        ours = f"{row.difference:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
+        assert f"- {row.claim}: {row.verdict} (paper {row.published:+.1f}, ours {ours})." in page
