@@ -3,7 +3,8 @@
     python benchmarks/step.py [--task abdomen] [--data phantom] [--scale small] [--images N] [--threads 1]
                               [--steps 20] [--variants backbone ours …]
 
-Inputs are random; the network, losses and optimiser are those of the configured preset. Quote the ratios:
+Inputs are random; network and losses are those of the default preset, with plain AdamW (no clipping, no stochastic
+depth). Quote the ratios:
 absolute times differ from machine to machine and with what else runs there.
 """
 
@@ -52,8 +53,8 @@ def main() -> None:
     parser.add_argument("--task", default="abdomen", choices=matrix.tasks())
     parser.add_argument("--variants", nargs="+", default=[*matrix.variants()], choices=matrix.variants())
     parser.add_argument("--images", type=int, help="of each modality; default: the preset's")
-    parser.add_argument("--data", default="phantom", choices=("phantom", "real"))
-    parser.add_argument("--scale", default="small", choices=("smoke", "small", "paper"))
+    parser.add_argument("--data", default="phantom", choices=matrix.DATA)
+    parser.add_argument("--scale", default="small", choices=matrix.SCALES)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()

@@ -32,8 +32,8 @@ TABLES = [f"results/tables/{table.name}.csv" for table in matrix.tables().values
 
 
 wildcard_constraints:
-    data="phantom|real",
-    scale="smoke|small|paper",
+    data="|".join(matrix.DATA),
+    scale="|".join(matrix.SCALES),
     task="|".join(matrix.tasks()),
     source="|".join(matrix.archives()),
     table="|".join(matrix.tables()),

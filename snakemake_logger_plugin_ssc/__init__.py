@@ -1,4 +1,4 @@
-"""Snakemake logger plugin: job times for the timing table; its import also mends the command line.
+"""Snakemake logger plugin: one line a finished job in logs/jobs.jsonl; its import also mends the command line.
 
 ``snakemake --cores 8 --resources gpu=2 TARGET`` is what users type, and stock Snakemake refuses it: its
 ``--resources`` takes every word up to the next option, the target too. Snakemake imports all installed

@@ -188,11 +188,14 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _preprocess(options: argparse.Namespace) -> None:
     import SimpleITK as sitk
 
+    from ssc.data import phantoms
     from ssc.data.preprocess import write_cases
     from ssc.data.sources import source
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(options.threads)
     archive, values = source(options.source), options.settings["values"]
+    if options.folder == Path("data/phantom", options.source):
+        phantoms.ensure(options.source, options.folder)  # a clone after `dvc pull` has none
     found = archive.cases(options.folder)
     missing = sorted(set(options.need) - set(found), key=int)
     if missing:

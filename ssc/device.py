@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import os
 import sys
 import tempfile
 import time
@@ -26,14 +25,11 @@ def use_threads(threads: int) -> None:
 def lease() -> Iterator[torch.device]:
     """A device for one job: a visible GPU that no other job of this user holds, else the CPU.
 
-    The lease is a file lock, so the kernel frees it when the job dies. Under Slurm the scheduler has
-    already assigned the GPU.
+    The lease is a file lock, so the kernel frees it when the job dies. A job of Slurm sees its own GPUs alone, and
+    finds them free.
     """
     if not torch.cuda.is_available():
         yield torch.device("cpu")
-        return
-    if "SLURM_JOB_ID" in os.environ:
-        yield torch.device("cuda", 0)
         return
     folder = Path(tempfile.gettempdir()) / f"ssc-gpus-{getpass.getuser()}"
     folder.mkdir(exist_ok=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ssc import matrix
 from ssc.build import build_network
 from ssc.data.sampling import load_case
+from ssc.errors import RunError
 from ssc.inference import read_run
 from ssc.whole import whole
 
@@ -21,9 +22,11 @@ def write_learned(folder: Path, out: Path) -> None:
 
     The npz holds, under ``MODALITY/``: ``image`` and ``label``, the window's middle slice (H, W); ``auxiliary``,
     class probabilities (Z, h, w) of the finest auxiliary map there; ``E1`` … ``E3`` (Z, Z) of every scale;
-    ``phi``, the mean of |Φ - 1| in every block and branch (blocks, 2).
+    ``phi``, the mean of |Φ - 1| in every block and branch (blocks, 2). Raises RunError for a run without modules.
     """
     run, settings, _, state = read_run(folder)
+    if not settings.flags["eam"]:
+        raise RunError(f"{folder}: {run.variant} has no External Attention Modules; take a run of another variant")
     network = build_network(run.task, run.modalities, settings.flags, settings.network).eval()
     network.load_state_dict(state)
     windows = {m: _window(run, m, settings.network["crop"]) for m in run.modalities}

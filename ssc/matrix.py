@@ -165,6 +165,7 @@ class Run:
                 and split in splits()[task]
             )
             known = known and (not modality or modality in tasks()[task].modalities)
+            known = known and run.key == "/".join(parts)  # seed00 is not seed0
         except (ValueError, KeyError):
             known = False
         if not known:
@@ -220,7 +221,7 @@ def _task(name: str, row: dict) -> Task:
 def _with_likes(section: str, row: dict) -> dict:
     """The row, on top of the one that it is like."""
     own = {key: value for key, value in row.items() if key != "like"}
-    return {**_matrix()[section][row["like"]], **own} if "like" in row else own
+    return {**_with_likes(section, _matrix()[section][row["like"]]), **own} if "like" in row else own
 
 
 @cache
@@ -237,12 +238,25 @@ def variants() -> dict[str, Variant]:
 
 @cache
 def tables() -> dict[str, Table]:
-    """All tables by name."""
+    """All tables by name. Raises SettingsError for a reference that a table does not train, and a misspelt method."""
     found = {}
     for name, row in _matrix()["tables"].items():
         draws = row.get("draws", tasks()[row["task"]].draws)
         found[name] = Table(**{"name": name, **row, "methods": tuple(row["methods"]), "draws": tuple(draws)})
+        _check(found[name])
     return found
+
+
+def _check(table: Table) -> None:
+    # A method that is no variant is literature, which only a printed table has.
+    unknown = set() if table.published else set(table.methods) - set(table.trained)
+    if table.reference not in table.trained:
+        unknown.add(table.reference)
+    if unknown:
+        raise SettingsError(
+            f"config/matrix.yaml: table {table.name}: {', '.join(sorted(unknown))} is none of its variants, "
+            f"{', '.join(table.trained)}"
+        )
 
 
 @cache

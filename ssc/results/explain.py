@@ -19,7 +19,9 @@ def explain(path: Path, method: str, modality: str | None, structure: str, metri
     ``modality`` None: every one, and 'overall' where ``structure`` is 'mean'. A mean of means is followed down
     to its structures. Raises RunError for a table or a cell that is not there.
     """
-    if not path.is_file() or path.stem not in matrix.tables():
+    if path.stem not in matrix.tables():
+        raise RunError(f"{path}: not a table of scores, expected the name of one of {', '.join(matrix.tables())}")
+    if not path.is_file():
         raise RunError(f"{path}: no table there; make it with snakemake {path}")
     rows = pd.read_csv(path, dtype={"seed": str}).query("method == @method and metric == @metric and grid == @grid")
     cells = rows[(rows["structure"] == structure) & rows["modality"].isin([modality] if modality else rows["modality"])]
@@ -53,8 +55,11 @@ def _cases(table: str, cell: pd.Series, indent: str) -> Iterator[str]:
     for run in matrix.table_runs(table, cell["data"], cell["scale"], seeds):
         if run.variant != cell["method"] or cell["modality"] not in run.modalities:
             continue
+        file = run.predictions("test") / "scores.csv"
+        if not file.is_file():
+            raise RunError(f"{file}: not there, and the table rests on it. Call this where the table's results/ lies.")
         scores = read_scores([run]).query("modality == @cell.modality and structure == @cell.structure")
-        yield f"{indent}{run.folder} (weights.safetensors, run.json) -> {run.predictions('test')}/scores.csv"
+        yield f"{indent}{run.folder} (weights.safetensors, run.json) -> {file}"
         for _, score in scores[scores["grid"] == cell["grid"]].iterrows():
             value = score[METRICS[cell["metric"]]]
             values.append(value)

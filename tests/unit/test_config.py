@@ -107,7 +107,33 @@ def test_a_run_is_found_again_by_its_folder():
         assert matrix.Run.from_key(str(run.folder)) == run
 
 
-@pytest.mark.parametrize("key", ["ours", "a/b/c/d/seed0/ours", "phantom/small/abdomen/draw0/seed0/baseline"])
+PLACE = "phantom/small/abdomen/draw0"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["ours", "a/b/c/d/seed0/ours", f"{PLACE}/seed0/baseline", f"{PLACE}/seed00/ours", f"{PLACE}/seed0/ours-"],
+)
 def test_what_is_no_run_is_refused(key):
     with pytest.raises(RunError, match="not a run"):
         matrix.Run.from_key(key)
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [("table6", {"reference": "joint_v9"}), ("controls", {"methods": ["baseline", "ours_shufled", "ours"]})],
+)
+def test_a_misspelt_method_of_a_table_is_an_error_before_anything_trains(table, change, monkeypatch):
+    whole = matrix._matrix()
+    changed = {**whole["tables"], table: {**whole["tables"][table], **change}}
+    monkeypatch.setattr(matrix, "_matrix", lambda: {**whole, "tables": changed})
+    with pytest.raises(SettingsError, match=rf"table {table}: (joint_v9|ours_shufled) is none of its variants"):
+        matrix.tables.__wrapped__()
+
+
+def test_like_takes_the_flags_of_a_row_that_is_itself_like_another(monkeypatch):
+    whole = matrix._matrix()
+    rows = {**whole["variants"], "again": {"like": "joint_v3_icr_tau2", "label": "again"}}
+    monkeypatch.setattr(matrix, "_matrix", lambda: {**whole, "variants": rows})
+    again = matrix.variants.__wrapped__()["again"]
+    assert again.tau == 2 and again.icr and again.label == "again"

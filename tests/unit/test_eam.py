@@ -1,10 +1,13 @@
 """The External Attention Module against a literal one: loops, straight from Eq. 1-8."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from ssc import learned, matrix
+from ssc.errors import RunError
 from ssc.models.eam import ExternalAttention, ExternalAttentionModules
 
 B, Z, N, D = 2, 3, 2, 8
@@ -92,3 +95,11 @@ def test_what_no_loss_reaches_is_not_built():
     modules = ExternalAttentionModules((32, 16, 8), N, Z, correlations=False, map_scale="none")
     assert [scale.update is not None for scale in modules.scales] == [True, True, False]
     assert all(scale.filters is None for scale in modules.scales)
+
+
+def test_what_was_learned_needs_a_run_with_modules(monkeypatch, tmp_path):
+    run = matrix.Run("phantom", "smoke", "abdomen", "draw0", 0, "unet", None)
+    settings = SimpleNamespace(flags=matrix.variants()["unet"].flags())
+    monkeypatch.setattr(learned, "read_run", lambda folder: (run, settings, None, {}))
+    with pytest.raises(RunError, match="unet has no External Attention Modules"):
+        learned.write_learned(run.folder, tmp_path / "learned.npz")

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from ssc.errors import RunError
 from ssc.models.network import Network, initialise, shared_name
-from ssc.models.pretrained import CHECKPOINTS, load_imagenet
+from ssc.models.pretrained import load_imagenet
 
 HEADS = (1, 2, 4, 8)
 LAYOUTS = ["microsoft", "older_timm", "newer_timm", "newer_timm.safetensors"]
@@ -112,7 +112,8 @@ def test_nnformer_takes_attention_norms_and_mlps(own_encoder, tmp_path):
         else:
             expected, wanted = state[found[1]], "loaded"
         assert torch.equal(value, expected) and status[name] == wanted, name
-    assert len(report.unused) == len(set(state) - {row.source for row in report.rows})
+    left = r"(head|norm|patch_embed|layers\.2\.blocks\.2)\..*|.*\.(downsample\.|relative_position_|attn_mask).*"
+    assert set(report.unused) == {name for name in state if re.fullmatch(left, name)}
 
 
 def test_swin_large_fits_nnformer_at_paper_width(tmp_path):
@@ -162,9 +163,3 @@ def test_a_file_that_is_no_checkpoint_is_an_error(name, tmp_path):
         (tmp_path / name).write_text("not a checkpoint\n")
     with pytest.raises(RunError, match=rf"{name}: cannot be read as a checkpoint.*init=random"):
         load_imagenet(_network("swin_unet", plane=64), tmp_path / name)
-
-
-def test_known_checkpoints_are_whole():
-    for checkpoint in CHECKPOINTS.values():
-        assert checkpoint.address.startswith("https://") and checkpoint.size > 10**8
-        assert re.fullmatch("[0-9a-f]{64}", checkpoint.sha256)

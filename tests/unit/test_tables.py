@@ -146,6 +146,18 @@ def test_explain_leads_from_the_cases_to_the_cells_own_figure(runs, tmp_path, mo
 def test_explaining_what_is_not_there_says_so(runs, tmp_path):
     with pytest.raises(RunError, match=r"table1\.csv: no table there; make it with snakemake"):
         next(explain(tmp_path / "table1.csv", "ours", "ct", "lac", "dice", "native"))
+    (tmp_path / "claims_heart.csv").touch()
+    with pytest.raises(RunError, match=r"claims_heart\.csv: not a table of scores"):
+        next(explain(tmp_path / "claims_heart.csv", "ours", "ct", "lac", "dice", "native"))
+
+
+def test_explaining_a_table_away_from_its_scores_says_so(runs, tmp_path):
+    path = tmp_path / "table1.csv"
+    tables.tidy(matrix.tables()["table1"], runs).to_csv(path, index=False)
+    lost = runs[-1].predictions("test") / "scores.csv"
+    lost.unlink()
+    with pytest.raises(RunError, match=f"{lost}: not there"):
+        list(explain(path, "ours", "ct", "lac", "dice", "native"))
 
 
 def test_table_3_shows_built_and_printed():

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 from PIL import Image
+from project import BIN, Project
 
 RUN = "results/runs/phantom/smoke/abdomen/draw0/seed0/ours"
 RUN_OF_SEED = "results/predictions/phantom/smoke/abdomen/draw0/seed{}/ours/test/scores.csv"
@@ -23,8 +24,6 @@ RUN_OF_SEED = "results/predictions/phantom/smoke/abdomen/draw0/seed{}/ours/test/
 @pytest.fixture(scope="module")
 def reproduced(made, tmp_path_factory):
     """A second copy in git, after `dvc repro`: the first command's results lie there already."""
-    from conftest import Project
-
     made.run("snakemake --cores 2 all")
     project = Project.__new__(Project)
     project.folder = tmp_path_factory.mktemp("dvc") / "project"
@@ -45,9 +44,7 @@ def test_dvc_repro_after_snakemake_trains_nothing(reproduced):
 
 
 def test_dvc_repro_twice_is_up_to_date(reproduced):
-    started = time.monotonic()
     assert "Data and pipelines are up to date" in reproduced.run("dvc repro")
-    assert time.monotonic() - started < 15
 
 
 def test_dvc_holds_every_result(reproduced):
@@ -63,8 +60,6 @@ def test_snakemake_after_dvc_repro_has_nothing_to_do(reproduced):
 @pytest.fixture(scope="module")
 def clone(reproduced, tmp_path_factory):
     """A clone of the repository after `dvc push` to a folder and `dvc pull` from it."""
-    from conftest import Project
-
     folder = tmp_path_factory.mktemp("clone")
     commit = "git add -A && git -c user.name=t -c user.email=t@t commit -qm results"
     private = reproduced.folder / "data/real/btcv/img.nii.gz"
@@ -87,6 +82,13 @@ def test_a_clone_after_dvc_pull_has_nothing_to_do(clone):
 def test_a_clone_still_sees_a_changed_parameter(clone):
     jobs = clone.jobs("snakemake --cores 2 --config losses='{gamma: 0.7}' -- results/tables/table6.csv")
     assert jobs == {"settings": 1, "train": 1, "evaluate": 1, "table": 1}
+
+
+def test_a_clone_preprocesses_anew(clone):
+    """The manifest of the raw scans came along, the phantoms did not: they are made by the way."""
+    cases = "results/cases/phantom/smoke/heart_nnformer/ct/manifest.json"
+    clone.run(f"snakemake --cores 2 {cases}")
+    assert (clone.folder / cases).is_file()
 
 
 def test_a_clone_redraws_without_training(clone):
@@ -227,10 +229,8 @@ def test_more_seeds_are_more_runs_and_a_spread_of_their_own(made):
     assert _trained(made) == trained
 
 
-def test_everything_killed_goes_on_with_the_same_make_target(made, tmp_path):
+def test_a_killed_workflow_goes_on_once_its_lock_is_cleared(made, tmp_path):
     """Power loss: Snakemake and its job are killed; the lock is cleared, the training resumes, not restarts."""
-    from conftest import BIN, Project
-
     project = Project.__new__(Project)
     project.folder = tmp_path / "project"
     shutil.copytree(made.folder, project.folder)
@@ -260,3 +260,5 @@ def test_everything_killed_goes_on_with_the_same_make_target(made, tmp_path):
     os.killpg(resumed.pid, signal.SIGKILL)
     resumed.wait()
     assert re.search(r"goes on at step \d+ of", log.read_text("utf-8"))
+    plan = project.run("make -n table6")  # the README's target clears the lock first
+    assert 0 < plan.index("python workflow_scripts/unlock.py") < plan.index("-- results/tables/table6.csv")

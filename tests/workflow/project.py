@@ -1,0 +1,66 @@
+"""A copy of the project with a small slice of its matrix, and what a user types there."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", ".snakemake", "data", "logs", "state", "__pycache__", ".*_cache", "tmp"
+)
+BIN = Path(sys.executable).parent
+
+
+# What the copy has less of: one draw, three methods a table.
+SLICE = {
+    "draws: [draw0, draw1, draw2, draw3, draw4]": "draws: [draw0]",
+    "[backbone, baseline, joint_v1, joint_v2, joint_v3, joint_v1_cr, joint_v2_cr, ours]": "[baseline, joint_v2, ours]",
+    "[ummkd, backbone, baseline, joint_v2, joint_v3, ours]": "[ummkd, baseline, joint_v2, ours]",
+    "[payer, ummkd, backbone, baseline, joint_v2, joint_v3, ours]": "[payer, ummkd, baseline, joint_v2, ours]",
+    "[baseline, ours_1_mri, ours_3_mri, ours_1_ct, ours_3_ct, ours]": "[baseline, ours_1_mri, ours]",
+    "[joint_v3, joint_v3_mcr, joint_v3_icr, ours]": "[joint_v3, ours]",
+    "".join(f"      - joint_v3_icr{tau}\n" for tau in ("_tau2", "_tau3", "", "_tau5", "_tau6")): "",
+}
+
+
+class Project:
+    """A copy of the project: smoke scale, six trainings of the abdomen, five of the heart."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        shutil.copytree(ROOT, folder, ignore=lambda d, names: {*LEFT_OUT(d, names), *self._results(d, names)})
+        (folder / "data").mkdir()
+        shutil.copytree(ROOT / "ssc/data", folder / "ssc/data", dirs_exist_ok=True)  # its name is left out above
+        self.edit("config/config.yaml", "scale: small", "scale: smoke")
+        for old, new in SLICE.items():
+            self.edit("config/matrix.yaml", old, new)
+
+    @staticmethod
+    def _results(folder, names):
+        return names if Path(folder).name == "results" and Path(folder).parent == ROOT else []
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        text = (self.folder / file).read_text("utf-8")
+        assert old in text, f"{file} no longer holds {old!r}"
+        (self.folder / file).write_text(text.replace(old, new), "utf-8")
+
+    def run(self, command: str, check: bool = True) -> str:
+        """Output of a command line as a user would type it in the project's environment."""
+        environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(self.folder)}
+        done = subprocess.run(
+            command, shell=True, cwd=self.folder, env=environment, encoding="utf-8", stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        if check:
+            assert done.returncode == 0, done.stdout[-6000:]
+        return done.stdout
+
+    def jobs(self, command: str) -> dict[str, int]:
+        """Jobs per rule that a dry run of the command announces."""
+        shown = self.run(command.replace("snakemake ", "snakemake -n ", 1))
+        if "Nothing to be done" in shown:
+            return {}
+        lines = shown.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
+        return {line.split()[0]: int(line.split()[1]) for line in lines if not line.startswith("total")}
