@@ -124,8 +124,7 @@ def markdown(table: matrix.Table, rows: pd.DataFrame) -> str:
     for grid, metric, header, body in _blocks(table, rows, _markdown_cell):
         parts.append(f"## {ARROWS[metric]}, on {GRIDS[grid]}")
         named = ["Method", *(f"{modality} {structure}" for modality, structure in header)]
-        lines = [named, ["---"] * len(named), *body]
-        parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
+        parts.append(_pipes([named, ["---"] * len(named), *body]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -157,8 +156,7 @@ def table3(rows: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 
 def plain_markdown(title: str, frame: pd.DataFrame, warning: str = "", caption: str = "") -> str:
     """A frame of texts as Markdown."""
-    lines = [frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()]
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    body = _pipes([frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()])
     return "\n\n".join(filter(None, [f"# {title}", warning and f"**{warning}**", caption, body])) + "\n"
 
 
@@ -179,6 +177,10 @@ def write_plain(output: Any, title: str, frame: pd.DataFrame, warning: str = "",
     """A frame of texts as ``output.markdown``, ``output.html`` and ``output.latex``."""
     for kind, render in (("markdown", plain_markdown), ("html", plain_page), ("latex", plain_latex)):
         Path(output[kind]).write_text(render(title, frame, warning, caption), encoding="utf-8")
+
+
+def _pipes(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _title(table: matrix.Table) -> str:
