@@ -10,15 +10,19 @@ SNAKEMAKE := snakemake --cores all --resources gpu=$(or $(GPUS),1)
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
+# After Ctrl-C Snakemake has the last word, not make, which still ends by the signal.
+INTERRUPTED := || { code=$$?; [ "$$stopped" ] || exit $$code; }
+
 table6: .venv/ready unlock ## the main job: phantoms in, the paper's Table 6 out (results/tables)
-	$(SNAKEMAKE) -- results/tables/table6.csv
+	trap stopped=1 INT; $(SNAKEMAKE) -- results/tables/table6.csv $(INTERRUPTED)
 
 all: .venv/ready unlock ## every table and figure of the paper, and the notebooks
-	$(SNAKEMAKE) all
+	trap stopped=1 INT; $(SNAKEMAKE) all $(INTERRUPTED)
 
 report: .venv/ready ## results/report/report.html: tables, figures and how they were made, in one file
 	@mkdir -p results/report
 	snakemake --report results/report/report.html all
+	@python workflow_scripts/closing.py results/report/report.html
 
 test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end to end
 	$(MAKE) --no-print-directory check
@@ -31,9 +35,10 @@ check: .venv/ready ## format and lint alone
 	snakefmt --check --compact-diff .
 	snakemake --lint
 
-lab: .venv/ready ## open the notebooks in JupyterLab (installed when first used)
+lab: .venv/ready unlock ## open the notebook of Table 6 in JupyterLab (installed when first used); ARGS="--port 9999"
 	@$(BIN)/python -c "import jupyterlab" 2> /dev/null || $(BIN)/pip install -q -c requirements.lock jupyterlab==4.6.6
-	jupyter lab results/notebooks
+	@$(SNAKEMAKE) --quiet all -- results/notebooks/abdomen.ipynb
+	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS) results/notebooks/abdomen.ipynb
 
 unlock: .venv/ready ## clear a lock that a killed Snakemake left, if no other one works here
 	@python workflow_scripts/unlock.py
@@ -50,6 +55,6 @@ clean: ## remove the environment; results stay
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
 		echo "Python cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "installing the pinned packages into .venv (a few minutes)"
-	@$(BIN)/pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --use-pep517 -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch .venv/ready # last: a set-up that broke off is done again

@@ -5,6 +5,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+from snakemake_logger_plugin_ssc import LogHandler
 from ssc import matrix
 from ssc.config import Settings, fingerprint, preprocessing, run_settings
 from ssc.errors import DataError, MissingDataError, UserError
@@ -29,6 +30,16 @@ GPUS_A_JOB = 1 if shutil.which("nvidia-smi") else 0
 RESULTS_CODE = fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml")
 PHANTOM_CODE = fingerprint("ssc/data/phantoms")
 TABLES = [f"results/tables/{table.name}.csv" for table in matrix.tables().values() if table.published]
+
+
+def last_lines():
+    """What the screen ends with; pandas is loaded only now."""
+    from ssc.results.closing import closing
+
+    return closing(workflow.dag_settings.targets)
+
+
+LogHandler.closing = staticmethod(last_lines)
 
 
 wildcard_constraints:

@@ -1,4 +1,8 @@
-# Label maps in the scans' geometry, and the scores of every case.
+# Label maps in the scans' geometry, the scores of every case, and a picture of the median one.
+
+
+localrules:
+    overlay,
 
 
 rule evaluate:
@@ -28,3 +32,23 @@ rule evaluate:
     shell:
         "python -m ssc evaluate results/runs/{wildcards.key} --part {wildcards.part}"
         " --overlap {params.spec[overlap]} --raw {params.raw} --threads {resources.real_threads} > {log} 2>&1"
+
+
+rule overlay:
+    input:
+        scores="results/predictions/{key}/test/scores.csv",
+        manifests=lambda w: raw_manifests(run_of(w)),
+    output:
+        png="results/predictions/{key}/test/overlay.png",
+        pdf="results/predictions/{key}/test/overlay.pdf",
+    log:
+        "logs/overlay/{key}.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        spec=lambda w: {"runs": {run_of(w).task: [w.key]}, "code": RESULTS_CODE},
+        raw=lambda w, input: {source: raw_folder(run_of(w).data, source) for source in matrix.archives()},
+    message:
+        "Median case of {wildcards.key}"
+    script:
+        "../workflow_scripts/figure4.py"

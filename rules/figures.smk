@@ -5,6 +5,7 @@ localrules:
     diagram,
     figure4,
     figure5,
+    means,
     curves,
     learned_figure,
 
@@ -89,6 +90,31 @@ rule figure5:
         "Figure 5"
     script:
         "../workflow_scripts/figure5.py"
+
+
+rule means:
+    input:
+        lambda w: [f"results/tables/{table}.csv" for table in w.tables.split("+")],
+    output:
+        pdf="results/figures/means_{tables}.pdf",
+        png=report(
+            "results/figures/means_{tables}.png",
+            caption="captions/means.rst",
+            category="Figures",
+            labels={"figure": "overall means, {tables}"},
+        ),
+    log:
+        "logs/figures/means_{tables}.log",
+    wildcard_constraints:
+        tables=r"\w+(\+\w+)*",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        code=RESULTS_CODE,
+    message:
+        "Overall means of {wildcards.tables}"
+    script:
+        "../workflow_scripts/means.py"
 
 
 rule curves:

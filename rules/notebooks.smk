@@ -22,7 +22,9 @@ rule task_notebook:
         spec=lambda w: {
             "data": settings.data,
             "scale": settings.scale,
-            "code": fingerprint("ssc/results/notebooks.py", "ssc/results/tables.py", "config/matrix.yaml"),
+            "code": fingerprint(
+                "ssc/results/notebooks.py", "ssc/results/tables.py", "ssc/results/rendering.py", "config/matrix.yaml"
+            ),
             "runs": [run.key for run in main_runs(w.task)],
         },
     message:
@@ -35,6 +37,8 @@ rule method_notebook:
     input:
         expand("results/figures/figure{number}.png", number=[1, 2, 3, 5]),
         expand("results/figures/learned_{task}.png", task=["abdomen", "heart"]),
+        [f"results/learned/{first_of_ours(task).key}.npz" for task in tasks_of("")],
+        [f"{first_of_ours(task).folder}/history.csv" for task in tasks_of("")],
         "results/tables/table3.csv",
         "results/tables/published_audit.csv",
     output:
@@ -47,8 +51,10 @@ rule method_notebook:
         spec={
             "data": settings.data,
             "scale": settings.scale,
-            "code": fingerprint("ssc/results/notebooks.py", "ssc/results/tables.py", "config/matrix.yaml"),
-            "runs": [],
+            "code": fingerprint(
+                "ssc/results/notebooks.py", "ssc/results/tables.py", "ssc/results/rendering.py", "config/matrix.yaml"
+            ),
+            "runs": [first_of_ours(task).key for task in tasks_of("")],
         },
     message:
         "Notebook of the method"

@@ -1,4 +1,6 @@
-"""Snakemake logger plugin: one line a finished job in logs/jobs.jsonl; its import also mends the command line.
+"""Snakemake logger plugin: the screen with the time that is left and, at the end, what to open; logs/jobs.jsonl.
+
+Its import also mends the command line.
 
 ``snakemake --cores 8 --resources gpu=2 TARGET`` is what users type, and stock Snakemake refuses it: its
 ``--resources`` takes every word up to the next option, the target too. Snakemake imports all installed
@@ -6,10 +8,12 @@ logger plugins before it reads its arguments, so the repair stands here.
 """
 
 import json
+import logging
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,31 +64,104 @@ class LogHandlerSettings(LogHandlerSettingsBase):
     )
 
 
+class TimeLeft:
+    """How long the jobs that are left will take, by the mean seconds of each rule's finished ones."""
+
+    def __init__(self) -> None:
+        self.start, self.left = time.time(), Counter()
+        self.seconds: dict[str, list[float]] = {}
+
+    def finished(self, rule: str, seconds: float) -> None:
+        """Note a finished job."""
+        self.left[rule] -= 1
+        self.seconds.setdefault(rule, []).append(seconds)
+
+    def __str__(self) -> str:
+        """', about 12 min left'; nothing while more than a tenth of the jobs left are of rules not yet seen."""
+        left = +self.left
+        unseen = sum(count for rule, count in left.items() if rule not in self.seconds)
+        if not left or unseen > 0.1 * left.total():
+            return ""
+        means = {rule: sum(seconds) / len(seconds) for rule, seconds in self.seconds.items()}
+        work = sum(count * means.get(rule, 0) for rule, count in left.items())
+        # as many jobs side by side as so far
+        seconds = work * (time.time() - self.start) / sum(map(sum, self.seconds.values()))
+        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
+
+
 class LogHandler(LogHandlerBase):
-    """Appends one JSON line for each finished job: rule, wildcards, start, seconds."""
+    """Snakemake's own screen with two things more, and a JSON line for each finished job.
+
+    Behind each progress the time that is left; and last of all what to open, or that the same command goes on.
+    """
+
+    # Given by the Snakefile: the lines that end a run in which nothing failed.
+    closing: Callable[[], Sequence[str]] = staticmethod(tuple)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.started: dict[int, dict] = {}
+        self.time_left = TimeLeft()
+        self.complete = self.failed = self.interrupted = False
+        self.screen = self._screen()
+
+    def _screen(self) -> logging.Handler:
+        from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
+
+        options = self.common_settings
+        progress = self.time_left
+
+        class Formatter(DefaultFormatter):
+            def format_progress(self, msg):
+                return f"{super().format_progress(msg)}{progress}"
+
+        shown = DefaultFilter(options.quiet, options.debug_dag, options.verbose, options.dryrun, options.printshellcmds)
+        stream = sys.stdout if options.stdout else sys.stderr
+        return ColorizingTextHandler(options.nocolor, stream, Formatter(options.quiet, options.show_failed_logs), shown)
 
     def emit(self, record) -> None:
-        """Note a job's start; write its line when it ends."""
+        """Note a job's start; write its line when it ends; show what Snakemake shows."""
         event = str(getattr(record, "event", "")).rpartition(".")[2].lower()
-        if event == "job_info":
+        message = str(record.msg)
+        self.failed |= record.levelno >= logging.ERROR
+        self.interrupted |= message.endswith("on user request, this might take some time.")
+        self.complete |= message.startswith("Nothing to be done") or (
+            event == "progress" and record.done == record.total
+        )
+        if event == "run_info":
+            self.time_left.left = Counter({rule: n for rule, n in record.stats.items() if rule != "total"})
+        elif event == "job_info":
             wildcards = {str(key): str(value) for key, value in dict(record.wildcards or {}).items()}
             self.started[record.jobid] = {"rule": record.rule_name, "wildcards": wildcards, "start": time.time()}
         elif event == "job_finished":
-            job = self.started.pop(record.job_id, None)
-            if job is not None:
-                job["seconds"] = round(time.time() - job["start"], 2)
-                self.settings.file.parent.mkdir(parents=True, exist_ok=True)
-                with self.settings.file.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(job) + "\n")
+            self._finish(record.job_id)
+        self.screen.handle(record)
+
+    def _finish(self, number: int) -> None:
+        job = self.started.pop(number, None)
+        if job is not None:
+            job["seconds"] = round(time.time() - job["start"], 2)
+            self.time_left.finished(job["rule"], job["seconds"])
+            self.settings.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.settings.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(job) + "\n")
+
+    def close(self) -> None:
+        """The last lines of a run."""
+        super().close()
+        lines: Sequence[str] = ()
+        if self.interrupted:
+            lines = ["Stopped. The same command goes on from here; a training from its last save."]
+        elif self.complete and not self.failed and not self.common_settings.dryrun:
+            lines = self.closing()
+        for line in lines:
+            print(line, file=self.screen.stream)
+        self.interrupted = self.complete = False  # Python closes every handler once more at its exit
 
     @property
     def writes_to_stream(self) -> bool:
-        """Nothing goes to the screen."""
-        return False
+        """The screen is this plugin's."""
+        return True
 
     @property
     def writes_to_file(self) -> bool:
@@ -93,12 +170,12 @@ class LogHandler(LogHandlerBase):
 
     @property
     def has_filter(self) -> bool:
-        """Snakemake adds its own filter."""
-        return False
+        """The screen has Snakemake's; the file takes every job."""
+        return True
 
     @property
     def has_formatter(self) -> bool:
-        """Lines are made in ``emit``."""
+        """The screen has Snakemake's."""
         return True
 
     @property

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,9 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.environ[name] = str(options.threads)
     try:
         options.command(options)
+        sys.stdout.flush()
     except UserError as error:
         print(f"ssc: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -125,16 +129,31 @@ def _overlap(text: str) -> float:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    start = time.monotonic()
     from ssc.device import lease, use_threads
     from ssc.inference import predict_scan
 
     if not options.output.name.endswith((".nii", ".nii.gz")):
         raise DataError(f"{options.output}: label maps are NIfTI; expected a name ending in .nii or .nii.gz")
-    if not options.output.parent.is_dir() or options.output.resolve() == options.scan.resolve():
-        raise DataError(f"{options.output}: expected another file than the scan, in a folder that exists")
+    if options.output.resolve() == options.scan.resolve():
+        raise DataError(f"{options.output}: expected another file than the scan")
+    _make_folder(options.output.parent)
     use_threads(options.threads)
     with lease() as device:
-        predict_scan(options.run, options.scan, options.output, options.modality, options.overlap, device)
+        found = predict_scan(options.run, options.scan, options.output, options.modality, options.overlap, device)
+    for warning in found.warnings:
+        print(f"ssc: warning: {options.scan}: {warning}", file=sys.stderr)
+    volumes = ", ".join(f"{name} {volume:.0f} ml" for name, volume in found.volumes_ml.items())
+    seconds = time.monotonic() - start
+    print(f"{options.output}: label map of {options.scan}, {found.modality.upper()}, {seconds:.0f} s: {volumes}")
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder for results, before any work. Raises DataError where there can be none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: no folder can be made there ({error.strerror}); name another with -o") from None
 
 
 def _fold(options: argparse.Namespace) -> None:

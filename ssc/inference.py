@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -35,6 +35,7 @@ from ssc.whole import whole
 
 WINDOWS_AT_ONCE = 4
 FOLDED = "*.folded.json"
+NO_MRI = -100  # a little below 0 is resampling's; an MRI does not reach so far
 COLUMNS = ("case", "modality", "structure", "grid", "status", *SCORES)
 
 
@@ -61,13 +62,21 @@ def probabilities(network: Network, image: Tensor, modality: str, crop: Sequence
 class Predictor:
     """Trained networks, ready to segment scans of their modalities.
 
+    ``run``: key of the run that trained them; ``structures``: in the order of the label values 1, 2, …;
     ``networks``: modality -> network that predicts it (may be one for all); ``preprocessing``: modality ->
     arguments of ``to_case``.
     """
 
     def __init__(
-        self, networks: dict[str, Network], preprocessing: dict[str, dict], crop: Sequence[int], overlap: float
+        self,
+        run: str,
+        structures: Sequence[str],
+        networks: dict[str, Network],
+        preprocessing: dict[str, dict],
+        crop: Sequence[int],
+        overlap: float,
     ):
+        self.run, self.structures = run, structures
         self.networks, self.preprocessing, self.crop, self.overlap = networks, preprocessing, crop, overlap
 
     @classmethod
@@ -86,7 +95,8 @@ class Predictor:
         network.load_state_dict(inference_state(state, settings.flags["modulation"]))
         network.to(device).eval()
         networks = dict.fromkeys(run.modalities, network)
-        return cls(networks, record["preprocessing"], settings.network["crop"], overlap)
+        crop = settings.network["crop"]
+        return cls(run.key, settings.structures, networks, record["preprocessing"], crop, overlap)
 
     @classmethod
     def of_folded(cls, folder: Path, overlap: float, device: torch.device) -> Predictor:
@@ -98,7 +108,7 @@ class Predictor:
             network = build_network(card["task"], (modality,), matrix.variants()["backbone"].flags(), card["network"])
             network.load_state_dict(load_file(folder / card["weights"]))
             networks[modality], preprocessing[modality] = network.to(device).eval(), card["preprocessing"]
-        return cls(networks, preprocessing, card["network"]["crop"], overlap)
+        return cls(card["run"], list(card["labels"]), networks, preprocessing, card["network"]["crop"], overlap)
 
     def case_probabilities(self, case: sitk.Image, modality: str) -> np.ndarray:
         """Class probabilities (Z, D, H, W) on the grid of a preprocessed case."""
@@ -193,9 +203,18 @@ def _evaluate_case(
     return rows
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What became of a user's scan: modality, volume of every structure, doubts about the result."""
+
+    modality: str
+    volumes_ml: dict[str, float]
+    warnings: list[str]
+
+
 def predict_scan(
     folder: Path, path: Path, out: Path, modality: str | None, overlap: float, device: torch.device
-) -> None:
+) -> Prediction:
     """Segment a user's own scan, a NIfTI file or a DICOM folder, into a NIfTI label map of its geometry.
 
     ``modality`` may be left out for DICOM. Raises DataError, RunError.
@@ -210,9 +229,8 @@ def predict_scan(
         raise DataError(
             f"{path}: modality {modality or 'unknown'}; this run knows {', '.join(known)}. Give --modality."
         )
-    if predictor.preprocessing[modality]["box"] == "paper":
-        print("this run's heart boxes came from label maps; yours comes from the scan's centre", file=sys.stderr)
     scan = Scan(path.name, modality, read_image(path), None)
+    warnings = _doubts(predictor, scan)
     labels = predictor.segment(scan)
     with whole(out) as written:
         if path.is_dir():
@@ -225,3 +243,25 @@ def predict_scan(
             header.set_data_dtype(np.uint8)
             header.set_slope_inter(1, 0)
             nib.save(type(given)(labels.transpose(2, 1, 0), given.affine, header), written)
+    counts = np.bincount(labels.ravel(), minlength=len(predictor.structures) + 1)[1:]
+    voxel_ml = np.prod(scan.image.GetSpacing()) / 1000
+    volumes_ml = dict(zip(predictor.structures, (counts * voxel_ml).tolist(), strict=True))
+    missing = [name for name, volume in volumes_ml.items() if not volume]
+    if missing:
+        warnings.append(f"no voxel of {', '.join(missing)} was found")
+    return Prediction(modality, volumes_ml, warnings)
+
+
+def _doubts(predictor: Predictor, scan: Scan) -> list[str]:
+    """Why a label map of this scan may mean nothing."""
+    found = []
+    if predictor.run.startswith("phantom/"):
+        found.append("this run was trained on phantoms alone: on a patient's scan its labels mean nothing")
+    lowest = float(sitk.GetArrayViewFromImage(scan.image).min())
+    if scan.modality == "ct" and lowest >= 0:
+        found.append("no value is below 0, and CT in Hounsfield units has air near -1000: is it an MRI, or shifted?")
+    if scan.modality == "mri" and lowest < NO_MRI:
+        found.append(f"values go down to {lowest:.0f}, and MRI has none below 0: is it a CT?")
+    if predictor.preprocessing[scan.modality]["box"] == "paper":
+        found.append("this run's heart boxes came from label maps; this scan's comes from its centre")
+    return found

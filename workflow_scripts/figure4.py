@@ -1,4 +1,4 @@
-"""Figure 4, or its half of one task, as PDF and PNG."""
+"""Overlays of median cases as PDF and PNG: Figure 4, its half of one task, or a single run's."""
 
 from ssc import matrix
 from ssc.errors import logged

@@ -7,6 +7,6 @@ from ssc.errors import logged
 from ssc.results.notebooks import execute, method_notebook, task_notebook
 
 with logged(snakemake.log[0]):
-    spec = snakemake.params.spec
+    spec, path = snakemake.params.spec, Path(snakemake.output[0])
     runs = [matrix.Run.from_key(key) for key in spec["runs"]]
-    execute(task_notebook(runs) if runs else method_notebook(spec["data"]), Path(snakemake.output[0]))
+    execute(method_notebook(spec["data"], runs) if path.stem == "method" else task_notebook(runs), path)

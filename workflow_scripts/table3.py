@@ -3,8 +3,8 @@
 import pandas as pd
 
 from ssc.errors import logged
-from ssc.results import tables
+from ssc.results import rendering, tables
 
 with logged(snakemake.log[0]):
     rows = pd.read_csv(snakemake.input[0], keep_default_na=False)
-    tables.write_plain(snakemake.output, *tables.table3(rows))
+    rendering.write(snakemake.output, tables.table3(rows))

@@ -9,7 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Patch
 
 from ssc import matrix
 
@@ -21,7 +21,7 @@ Point = tuple[float, float]
 def figure1(table3: pd.DataFrame, task: matrix.Task) -> plt.Figure:
     """The framework of Ours: two modalities through one network, modules at every decoder stage, four losses."""
     ours, rows = matrix.variants()["ours"], _rows(table3, task)
-    figure, axis = _canvas((11, 6.4), (0, 22), (0, 12.6))
+    figure, axis = _canvas((12.5, 6.8), (0, 25.6), (-0.4, 12.6))
     names = list(task.modalities)
     heights = {names[0]: 10.2, names[1]: 1.2}
     widths, blocks = rows["encoder widths"].split(", "), rows["encoder blocks"].split(", ")
@@ -53,12 +53,18 @@ def figure1(table3: pd.DataFrame, task: matrix.Task) -> plt.Figure:
     _box(axis, (19.4, 5.8), 3.4, 1.1, "segmentation", DATA)
     _arrow(axis, (17.0, 5.8), (17.7, 5.8))
     both = " and ".join(map(str.upper, names))
-    terms = {"mcr": f"modality consistency: Q of {both}, Eq. 10", "icr": f"image consistency: E of {both}, Eq. 11"}
-    text = "\n".join(meaning for flag, meaning in terms.items() if getattr(ours, flag))
-    _box(axis, (13.4, 11.4), 6.6, 1.2, text, LOSS, dashed=True)
-    _arrow(axis, (7.5, 10.5), (10.1, 11.3), dashed=True)
-    _arrow(axis, (18.6, 8.95), (16.7, 11.1), dashed=True)
-    _title(axis, "Figure 1: training of Ours")
+    if ours.mcr:
+        _box(axis, (13.4, 11.4), 6.6, 1.1, f"modality consistency: Q of {both}, Eq. 10", LOSS, dashed=True)
+        _arrow(axis, (7.5, 10.6), (10.1, 11.3), dashed=True)
+        around = ((7.5, 0.9), (8.4, 0.1), (25.2, 0.1), (25.2, 11.4))  # the second modality's way round the network
+        axis.plot(*zip(*around, strict=True), color="0.2", linestyle="--", linewidth=1)
+        _arrow(axis, (25.2, 11.4), (16.7, 11.4), dashed=True)
+    if ours.icr:
+        _box(axis, (23.2, 5.8), 2.8, 1.7, f"image consistency:\nE of {both},\nEq. 11", LOSS, dashed=True)
+        for at, end in ((8.4, 6.65), (3.2, 4.95)):
+            _arrow(axis, (21.1, at), (22.6, end), dashed=True)
+    _legend(figure)
+    axis.set_title("Figure 1: training of Ours", fontsize=11)
     return figure
 
 
@@ -129,6 +135,13 @@ def _rows(table3: pd.DataFrame, task: matrix.Task) -> dict[str, str]:
 def _stages(letter: str, blocks: Sequence[str], widths: Sequence[str]) -> str:
     numbered = enumerate(zip(blocks, widths, strict=True), start=1)
     return "\n".join(f"{letter}{i}: {count} blocks,\n{width} channels" for i, (count, width) in numbered)
+
+
+def _legend(figure: plt.Figure) -> None:
+    colours = {"data": DATA, "a modality's own": OWN, "shared": SHARED, "External Attention": ATTENTION, "losses": LOSS}
+    keys = [Patch(facecolor=colour, edgecolor="0.25", label=label) for label, colour in colours.items()]
+    keys.append(Patch(facecolor="none", edgecolor="0.25", linestyle="--", label=DROPPED.removeprefix("dashed: ")))
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), frameon=False, fontsize=9)
 
 
 def _canvas(size: Point, x: Point, y: Point) -> tuple[plt.Figure, plt.Axes]:

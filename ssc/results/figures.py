@@ -25,7 +25,7 @@ from ssc.data.scan import Scan
 from ssc.data.sources import source
 from ssc.results.tables import read_scores
 
-REFERENCE = "ours"  # the method whose median case is shown
+OURS = "#0072b2"  # colour of our own results
 # Orientation of a case -> axes on the page: the patient's right on the left, the front or the head on top.
 PAGE = {"RAS": "LPS", "RSA": "LIP"}
 
@@ -40,9 +40,9 @@ class Shown:
     dice: float
 
 
-def median_case(scores: pd.DataFrame, modality: str) -> Shown:
-    """The test result whose mean Dice over structures is the (lower) median of Ours on the native grid."""
-    chosen = scores[(scores["method"] == REFERENCE) & (scores["modality"] == modality) & (scores["grid"] == "native")]
+def median_case(scores: pd.DataFrame, modality: str, method: str) -> Shown:
+    """The test result whose mean Dice over structures is the (lower) median of a method's on the native grid."""
+    chosen = scores[(scores["method"] == method) & (scores["modality"] == modality) & (scores["grid"] == "native")]
     means = chosen.groupby(["split", "case"], sort=True)["dice"].mean().sort_values(kind="stable")
     split, case = means.index[(len(means) - 1) // 2]
     return Shown(modality, split, case, float(means.iloc[(len(means) - 1) // 2]))
@@ -57,27 +57,42 @@ def best_slice(label: np.ndarray) -> int:
 def figure4(runs: dict[str, Sequence[matrix.Run]], raw: dict[str, str]) -> plt.Figure:
     """Overlays of one case a task and modality: scan, ground truth, and the label map of every method.
 
-    ``runs``: task -> its runs; ``raw``: archive -> folder of raw scans.
+    The case is the median one of the last method. ``runs``: task -> its runs; ``raw``: archive -> folder of raw scans.
     """
     first = next(iter(runs.values()))[0]
     runs = {name: [run for run in of_task if run.seed == first.seed] for name, of_task in runs.items()}
-    rows = [(matrix.tasks()[name], modality) for name in runs for modality in matrix.tasks()[name].modalities]
-    columns = (max(len({run.variant for run in of_task}) for of_task in runs.values()) + 3) // 2
-    figure = plt.figure(figsize=(2.3 * columns, 5.2 * len(rows) + 0.5), layout="constrained", facecolor="white")
+    rows = [
+        (matrix.tasks()[name], modality)
+        for name, of_task in runs.items()
+        for modality in matrix.tasks()[name].modalities
+        if any(modality in run.modalities for run in of_task)
+    ]
+    panels = 2 + max(len({run.variant for run in of_task}) for of_task in runs.values())
+    lines = 1 if panels <= 3 else 2
+    columns = -(-panels // lines)
+    size = max(2.3 * columns, 7.5), (2.4 * lines + 0.4) * len(rows) + 0.5
+    figure = plt.figure(figsize=size, layout="constrained", facecolor="white")
     parts = np.atleast_1d(figure.subfigures(len(rows), 1))
     for part, (task, modality) in zip(parts, rows, strict=True):
-        _draw_case(part, runs[task.name], task, modality, raw, columns)
+        _draw_case(part, runs[task.name], task, modality, raw, (lines, columns))
     figure.supxlabel(f"{first.data} data, {first.scale} scale, seed {first.seed}", fontsize=11)
     return figure
 
 
 def _draw_case(
-    part: SubFigure, runs: Sequence[matrix.Run], task: matrix.Task, modality: str, raw: dict[str, str], columns: int
+    part: SubFigure,
+    runs: Sequence[matrix.Run],
+    task: matrix.Task,
+    modality: str,
+    raw: dict[str, str],
+    panels: tuple[int, int],
 ) -> None:
-    """Two rows of panels: the case of one modality by every method, and the legend of the task."""
-    shown = median_case(read_scores(runs), modality)
+    """Rows and columns of panels: the case of one modality by every method, and the legend of the task."""
+    last = runs[-1].variant
+    shown = median_case(read_scores(runs), modality, last)
+    label = matrix.variants()[last].label
     part.suptitle(
-        f"{modality.upper()}, case {shown.case} of {shown.split}: median Dice of Ours ({shown.dice:.1f} %)",
+        f"{modality.upper()}, case {shown.case} of {shown.split}: median Dice of {label} ({shown.dice:.1f} %)",
         fontweight="bold",
     )
     archive = task.modalities[modality]
@@ -87,7 +102,7 @@ def _draw_case(
     methods = list(dict.fromkeys(run.variant for run in runs))
     titles = ["Scan", "Ground truth", *(matrix.variants()[method].label for method in methods)]
     maps = [None, scan.label, *(_prediction(runs, method, shown) for method in methods)]
-    axes = part.subplots(2, columns).ravel()
+    axes = part.subplots(*panels).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, title, label in zip(axes, titles, maps, strict=False):
@@ -142,9 +157,33 @@ def _body(plane: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def save(figure: plt.Figure, output: Any) -> None:
-    """As ``output.pdf`` and ``output.png``; the same figure gives the same bytes."""
-    figure.savefig(output.pdf, metadata={"CreationDate": None})
-    figure.savefig(output.png, dpi=150)
+    """As ``output.pdf``, its fonts embedded, and ``output.png``; the same figure gives the same bytes."""
+    with matplotlib.rc_context({"pdf.fonttype": 42}):  # TrueType: text can be searched, and journals take it
+        figure.savefig(output.pdf, metadata={"CreationDate": None})
+    figure.savefig(output.png, dpi=200)
+
+
+def overall_means(table: pd.DataFrame, labels: dict[str, str], note: str) -> plt.Figure:
+    """Overall mean Dice of every method, a line each: ours with its interval, the paper's where one is printed.
+
+    ``table``: tidy rows; ``labels``: method -> its name, in the order of the lines; ``note``: data and scale.
+    """
+    chosen = "metric == 'dice' and modality == 'overall' and grid == 'native'"
+    rows = table.query(chosen).drop_duplicates("method").set_index("method").loc[list(labels)]
+    figure, axis = plt.subplots(figsize=(8.3, 0.75 + 0.225 * len(rows)), layout="constrained", facecolor="white")
+    places = np.arange(len(rows))
+    errors = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+    axis.errorbar(rows["mean"], places, xerr=errors, fmt="o", color=OURS, capsize=3, label=f"here, {note}")
+    if rows["published_mean"].notna().any():
+        axis.plot(rows["published_mean"], places, "x", color="#d55e00", label="the paper's, its own data and scale")
+    axis.set_yticks(places, labels.values())
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    axis.tick_params(axis="y", length=0)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.set_xlabel("overall mean Dice (%)")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
 
 
 def figure5(

@@ -1,17 +1,16 @@
-"""The paper's tables: a tidy CSV, and a rendering that looks like the printed one. No torch."""
+"""The paper's tables: a tidy CSV, and the page that readers see. No torch."""
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from ssc import matrix
 from ssc.errors import RunError
+from ssc.results.rendering import Page, Section, number
 from ssc.statistics import (
     SIGNIFICANT,
     add_difference_intervals,
@@ -40,12 +39,12 @@ def warning(data: str, *tasks: matrix.Task) -> str:
     return f"Real scans: {archives}. Not for clinical use."
 
 
-def read_scores(runs: Sequence[matrix.Run]) -> pd.DataFrame:
-    """The test scores of all runs, with the run they come from."""
+def read_scores(runs: Sequence[matrix.Run], results: Path = Path("results")) -> pd.DataFrame:
+    """The test scores of all runs, with the run they come from. ``results``: the folder that holds predictions/."""
     frames = [
-        pd.read_csv(run.predictions("test") / "scores.csv", dtype={"case": str}).assign(
-            method=run.variant, split=run.split, seed=run.seed
-        )
+        pd.read_csv(
+            results / run.predictions("test").relative_to("results") / "scores.csv", dtype={"case": str}
+        ).assign(method=run.variant, split=run.split, seed=run.seed)
         for run in runs
     ]
     return pd.concat(frames, ignore_index=True)
@@ -118,69 +117,30 @@ def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
     }
 
 
-def markdown(table: matrix.Table, rows: pd.DataFrame) -> str:
-    """The table as Markdown: ours, and the paper's number in brackets."""
-    parts = [f"# {_title(table)}", f"**{_warning(table, rows)}**", _caption(table, rows)]
-    for grid, metric, header, body in _blocks(table, rows, _markdown_cell):
-        parts.append(f"## {ARROWS[metric]}, on {GRIDS[grid]}")
-        named = ["Method", *(f"{modality} {structure}" for modality, structure in header)]
-        parts.append(_pipes([named, ["---"] * len(named), *body]))
-    return "\n\n".join(parts) + "\n"
+def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
+    """The table for readers: of every grid and metric the means beside the paper's, the differences, the structures."""
+    sections = []
+    for (grid, metric), block in rows.groupby(["grid", "metric"], sort=False):
+        where = f"{ARROWS[metric]}, on {GRIDS[grid]}"
+        means, structures = block[block["structure"] == "mean"], block[block["structure"] != "mean"]
+        sections.append(Section(where, _frame(table, means, _mean)))
+        others = means[means["method"] != table.reference]
+        if others["difference"].notna().any():
+            heading = f"{where}: difference to {_label(table, table.reference)}"
+            sections.append(Section(heading, _frame(table, others, _difference, best=False)))
+        for modality, part in structures.groupby("modality", sort=False):
+            sections.append(Section(f"{where}: {modality.upper()}", _frame(table, part, _structure)))
+    return Page(_title(table), _warning(table, rows), _caption(table, rows), tuple(sections))
 
 
-def page(table: matrix.Table, rows: pd.DataFrame) -> str:
-    """The table as one HTML page that needs nothing else."""
-    parts = []
-    for grid, metric, header, body in _blocks(table, rows, _html_cell):
-        parts.append(f"<h2>{ARROWS[metric]}, on {GRIDS[grid]}</h2>\n<table class='methods'>\n{_group_row(table)}")
-        parts.append(_html_row(["Method", *(structure for _, structure in header)], "th"))
-        for method, line in zip(table.methods, body, strict=True):
-            parts.append(_html_row(line, "td", "ours" if method == "ours" else ""))
-        parts.append("</table>")
-    return _PAGE.format(
-        title=html.escape(_title(table)),
-        warning=html.escape(_warning(table, rows)),
-        caption=html.escape(_caption(table, rows)),
-        body="\n".join(parts),
-    )
-
-
-def table3(rows: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """Title, and one line a row of Table 3: each backbone as built, the paper's entry in brackets."""
+def table3(rows: pd.DataFrame) -> Page:
+    """One line a row of Table 3: each backbone as built, the paper's entry in brackets."""
     first = rows.iloc[0]
     cells = rows["ours"].astype(str) + rows["printed"].map(lambda printed: f" [{printed}]" if printed else "")
     wide = rows.assign(cell=cells).pivot(index="row", columns="backbone", values="cell").loc[rows["row"].unique()]
     frame = wide.rename_axis(index=None, columns=None).fillna("").reset_index(names="")
-    return f"Table 3: the backbones at {first['scale']} scale, {first['data']} data; in brackets: printed", frame
-
-
-def plain_markdown(title: str, frame: pd.DataFrame, warning: str = "", caption: str = "") -> str:
-    """A frame of texts as Markdown."""
-    body = _pipes([frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()])
-    return "\n\n".join(filter(None, [f"# {title}", warning and f"**{warning}**", caption, body])) + "\n"
-
-
-def plain_page(title: str, frame: pd.DataFrame, warning: str = "", caption: str = "") -> str:
-    """A frame of texts as an HTML page."""
-    texts = {name: html.escape(text) for name, text in (("title", title), ("warning", warning), ("caption", caption))}
-    return _PAGE.format(**texts, body=frame.to_html(index=False, border=0))
-
-
-def plain_latex(title: str, frame: pd.DataFrame, warning: str = "", caption: str = "") -> str:
-    """A frame of texts as LaTeX (booktabs)."""
-    texts = frame.map(_latex_text).rename(columns=_latex_text)
-    whole = " ".join(filter(None, [f"{title}.", warning, caption])) if warning or caption else title
-    return texts.style.hide(axis="index").to_latex(hrules=True, caption=_latex_text(whole))
-
-
-def write_plain(output: Any, title: str, frame: pd.DataFrame, warning: str = "", caption: str = "") -> None:
-    """A frame of texts as ``output.markdown``, ``output.html`` and ``output.latex``."""
-    for kind, render in (("markdown", plain_markdown), ("html", plain_page), ("latex", plain_latex)):
-        Path(output[kind]).write_text(render(title, frame, warning, caption), encoding="utf-8")
-
-
-def _pipes(lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    title = f"Table 3: the backbones at {first['scale']} scale, {first['data']} data; in brackets: printed"
+    return Page(title, "", "", (Section("", frame),))
 
 
 def _title(table: matrix.Table) -> str:
@@ -193,43 +153,63 @@ def _warning(table: matrix.Table, rows: pd.DataFrame) -> str:
 
 def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
     single = rows[(rows["structure"] != "mean") & (rows["grid"] == "native")]
-    counts = ", ".join(
-        f"{group['n'].max()} {modality.upper()} results of {group['patients'].max()} patients"
+    counted = [
+        (modality.upper(), group["n"].max(), group["patients"].max())
         for modality, group in single.groupby("modality", sort=False)
-    )
-    box = f"{BOXES[rows['box'].iloc[0]]} " if matrix.tasks()[table.task].preprocessing == "heart" else ""
-    several = f"{len(table.draws)} draws pooled, which overlap" if len(table.draws) > 1 else "one split"
-    return (
-        f"Mean ± standard deviation over the test results of {several} ({counts}). "
-        f"After a mean: {_spread_name(rows)}its {_interval_name(rows)}, and in round brackets the difference to "
-        f"{_label(table, table.reference)}. {_tests(table, rows)} Second number of a cell: the paper's. "
-        "A dagger and a number: so many results in which the structure was missed; they count as Dice 0 and have "
+    ]
+    counts = ", ".join(f"{n} {modality} results of {patients} {_people(rows)}" for modality, n, patients in counted)
+    overlap = ", which overlap" if any(n > patients for _, n, patients in counted) else ""
+    several = f"{len(table.draws)} draws pooled{overlap}" if len(table.draws) > 1 else "one split"
+    missed = (
+        "† and a number: so many results in which the structure was missed; they count as Dice 0 and have "
         "no surface distance (a mean is over the structures that have one), so compare asd_common in the CSV. "
-        f"{box}Seeds {rows['seed'].iloc[0]}, initialisation {rows['init'].iloc[0]}, commit {rows['commit'].iloc[0]}."
+        if rows["missed"].gt(0).any()
+        else ""
     )
+    printed = "paper: the printed number. " if rows["published_mean"].notna().any() else ""
+    box = f"{BOXES[rows['box'].iloc[0]]} " if matrix.tasks()[table.task].preprocessing == "heart" else ""
+    return (
+        f"Test results of {several} ({counts}). Means over structures: {_spread_name(rows)}{_interval_name(rows)}; "
+        f"single structures: mean±standard deviation over results. Bold: the best of a column. {printed}"
+        f"{_tests(table, rows)} {missed}{box}"
+        f"Seeds {rows['seed'].iloc[0]}, initialisation {rows['init'].iloc[0]}, commit {rows['commit'].iloc[0]}."
+    )
+
+
+def described(rows: pd.DataFrame) -> str:
+    """Data, scale and what the intervals of a table's rows are, for a figure of them."""
+    first, kinds = rows.iloc[0], set(rows["interval"].dropna())
+    bars = {"bootstrap": f"95 % over {_people(rows)}", "range": f"range over {_people(rows)}"}
+    return f"{first['data']} data, {first['scale']} scale; {' or '.join(bars[k] for k in bars if k in kinds)}"
+
+
+def _people(rows: pd.DataFrame) -> str:
+    return "phantoms" if rows["data"].iloc[0] == "phantom" else "patients"
 
 
 def _spread_name(rows: pd.DataFrame) -> str:
-    return "± its standard deviation over seeds, then " if rows["std_over_seeds"].notna().any() else ""
+    return "± their standard deviation over seeds, then " if rows["std_over_seeds"].notna().any() else ""
 
 
 def _interval_name(rows: pd.DataFrame) -> str:
-    kinds = set(rows["interval"].dropna())
-    bootstrap, span = "95 % bootstrap interval over patients", "range over patients (too few for an interval)"
-    if kinds == {"bootstrap", "range"}:
-        return f"{bootstrap}, [low, high], or {span}, [low … high]"
-    return span if kinds == {"range"} else bootstrap
+    people = _people(rows)
+    names = {
+        "bootstrap": f"[low, high], the 95 % bootstrap interval over {people}",
+        "range": f"(low … high), the range over {people}, too few for an interval",
+    }
+    return " or ".join(names[kind] for kind in names if kind in set(rows["interval"].dropna()))
 
 
 def _tests(table: matrix.Table, rows: pd.DataFrame) -> str:
     """What the p-values are, or why there are none."""
+    people = _people(rows)
     if rows["p"].notna().any():
         return (
-            "p: paired Wilcoxon over patients, Holm-corrected within a metric and modality; where none is given, "
-            "there are too few patients for any to be small."
+            f"p: paired Wilcoxon over {people}, Holm-corrected within a metric and modality; where none is given, "
+            f"there are too few {people} for any to be small."
         )
     return (
-        f"No p-values: with so few patients even the smallest possible one, corrected for {len(table.trained) - 1} "
+        f"No p-values: with so few {people} even the smallest possible one, corrected for {len(table.trained) - 1} "
         f"comparisons, exceeds {SIGNIFICANT}."
     )
 
@@ -243,110 +223,75 @@ def _label(table: matrix.Table, method: str) -> str:
 Cell = Callable[[pd.Series], str]
 
 
-def _blocks(table: matrix.Table, rows: pd.DataFrame, cell: Cell):
-    """(grid, metric, header, body) of every printed block, native grid first.
-
-    A header cell is modality and structure, a line of the body is the method's label and its cells.
-    """
+def _frame(table: matrix.Table, rows: pd.DataFrame, cell: Cell, best: bool = True) -> pd.DataFrame:
+    """A line a method, a column a modality's mean or a structure, the paper's number beside it where one is printed."""
     task = matrix.tasks()[table.task]
-    labels = {structure.name: structure.label for structure in task.structures} | {"mean": "Mean"}
     names = {modality: modality.upper() for modality in task.modalities} | {"overall": "Overall"}
-    for (grid, metric), block in rows.groupby(["grid", "metric"], sort=False):
-        lines = {method: block[block["method"] == method] for method in table.methods}
-        first = lines[table.trained[0]]
-        header = [(names[m], labels[s]) for m, s in zip(first["modality"], first["structure"], strict=True)]
-        body = [[_label(table, method), *(cell(row) for _, row in line.iterrows())] for method, line in lines.items()]
-        yield grid, metric, header, body
+    labels = {structure.name: structure.label for structure in task.structures}
+    methods = [method for method in table.methods if method in set(rows["method"])]
+    columns = {"Method": [_label(table, method) for method in methods]}
+    for (modality, structure), part in rows.groupby(["modality", "structure"], sort=False):
+        part = part.set_index("method", drop=False).loc[methods]
+        name = labels.get(structure, names[modality])
+        columns[name] = _emphasised(part, part.apply(cell, axis=1), "mean", best)
+        if rows["published_mean"].notna().any():
+            printed = part.apply(_printed_difference if cell is _difference else _printed, axis=1)
+            columns[f"paper\u200b{name}"] = _emphasised(part, printed, "published_mean", best)
+    return pd.DataFrame(columns).rename(columns=lambda name: name.partition("\u200b")[0])
 
 
-def _figure(row: pd.Series, prefix: str = "") -> str:
-    """mean±std of a structure; mean [interval] (difference) of a mean; '–' where there is none."""
-    digits = DIGITS[row["metric"]]
-    mean, std, difference = (row[f"{prefix}{name}"] for name in ("mean", "std", "difference"))
-    if pd.isna(mean):
+def _emphasised(part: pd.DataFrame, texts: pd.Series, column: str, best: bool) -> list[str]:
+    """The texts of a column, in bold the best, however many methods share it; none where all do."""
+    values = part[column].astype(float).round(DIGITS[part["metric"].iloc[0]])
+    if not best or values.nunique() < 2:
+        return list(texts)
+    top = values.max() if part["metric"].iloc[0] == "dice" else values.min()
+    return [f"**{text}**" if value == top else text for text, value in zip(texts, values, strict=True)]
+
+
+def _mean(row: pd.Series) -> str:
+    """A mean of means: its spread over seeds if there are several, and its interval."""
+    if pd.isna(row["mean"]):
         return "–"
-    text = f"{mean:.{digits}f}"
-    if not pd.isna(std):
-        return f"{text}±{std:.{digits}f}"
-    if not prefix and pd.notna(row["std_over_seeds"]):
-        text += f"±{row['std_over_seeds']:.{digits}f}"
-    if not prefix and pd.notna(row["low"]):
-        between = " … " if row["interval"] == "range" else ", "
-        text += f" [{row['low']:.{digits}f}{between}{row['high']:.{digits}f}]"
-    if pd.notna(difference):
-        p = f", p={row['p']:.2g}" if not prefix and pd.notna(row["p"]) else ""
-        text += f" ({difference:+.{digits}f}{p})"
-    return text
+    digits = DIGITS[row["metric"]]
+    seeds = f"±{number(row['std_over_seeds'], digits)}" if pd.notna(row["std_over_seeds"]) else ""
+    return f"{number(row['mean'], digits)}{seeds}{_between(row, 'low', 'high')}"
+
+
+def _difference(row: pd.Series) -> str:
+    """Difference to the reference, its interval, and p where there is one."""
+    if pd.isna(row["difference"]):
+        return "–"
+    digits = DIGITS[row["metric"]]
+    p = f", p {row['p']:.2g}" if pd.notna(row["p"]) else ""
+    between = _between(row, "difference_low", "difference_high", sign=True)
+    return f"{number(row['difference'], digits, sign=True)}{between}{p}"
+
+
+def _between(row: pd.Series, low: str, high: str, sign: bool = False) -> str:
+    """[low, high] is an interval, (low … high) a range; of both one decimal is enough."""
+    if pd.isna(row[low]):
+        return ""
+    ends = [number(row[name], 1, sign) for name in (low, high)]
+    return f" ({' … '.join(ends)})" if row["interval"] == "range" else f" [{', '.join(ends)}]"
+
+
+def _structure(row: pd.Series) -> str:
+    if pd.isna(row["mean"]):
+        return f"–{_missed(row)}"
+    digits = DIGITS[row["metric"]]
+    spread = number(row["std"], 1 if row["std"] < 10 else 0)  # keeps the table within a page's width
+    return f"{number(row['mean'], digits)}±{spread}{_missed(row)}"
+
+
+def _printed(row: pd.Series) -> str:
+    return "–" if pd.isna(row["published_mean"]) else number(row["published_mean"], DIGITS[row["metric"]])
+
+
+def _printed_difference(row: pd.Series) -> str:
+    value = row["published_difference"]
+    return "–" if pd.isna(value) else number(value, DIGITS[row["metric"]], sign=True)
 
 
 def _missed(row: pd.Series) -> str:
     return f"†{row['missed']}" if pd.notna(row["missed"]) and row["missed"] else ""
-
-
-def latex(table: matrix.Table, rows: pd.DataFrame) -> str:
-    """The table as LaTeX (booktabs), one tabular a grid and metric: ours, and the paper's number in brackets."""
-    parts = ["% needs \\usepackage{booktabs}; wide: set it in a landscape page or with \\resizebox"]
-    for grid, metric, header, body in _blocks(table, rows, _markdown_cell):
-        columns = pd.MultiIndex.from_tuples([("", "Method"), *header])
-        frame = pd.DataFrame(body, columns=columns).map(_latex_text)
-        caption = (
-            f"{_title(table)}. {ARROWS[metric]}, on {GRIDS[grid]}. {_warning(table, rows)} {_caption(table, rows)}"
-        )
-        parts.append(
-            frame.style.hide(axis="index").to_latex(
-                hrules=True, multicol_align="c", column_format="l" + "c" * len(header), caption=_latex_text(caption)
-            )
-        )
-    return "\n".join(parts) + "\n"
-
-
-LATEX = {
-    "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "†": r"$^\dagger$", "–": "--", "…": r"\ldots{}",
-    "×": r"$\times$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "τ": r"$\tau$",
-}  # fmt: skip
-
-
-def _latex_text(text: str) -> str:
-    for character, command in LATEX.items():
-        text = text.replace(character, command)
-    return text
-
-
-def _markdown_cell(row: pd.Series) -> str:
-    return f"{_figure(row)}{_missed(row)} [{_figure(row, 'published_')}]"
-
-
-def _html_cell(row: pd.Series) -> str:
-    return f"{_figure(row)}<sup>{_missed(row)}</sup><br><small>{_figure(row, 'published_')}</small>"
-
-
-def _html_row(cells: Sequence[str], tag: str, kind: str = "") -> str:
-    return f'<tr class="{kind}">' + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
-
-
-def _group_row(table: matrix.Table) -> str:
-    task = matrix.tasks()[table.task]
-    spans = "".join(f'<th colspan="{task.classes}">{m.upper()}</th>' for m in task.modalities)
-    return f"<tr><th></th>{spans}<th>Overall</th></tr>"
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.45 "Times New Roman", Georgia, serif; margin: 2em; color: #111; }}
-table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; margin-bottom: 1.5em; }}
-th, td {{ padding: .2em .55em; text-align: left; vertical-align: top; }}
-.methods th, .methods td {{ text-align: center; white-space: nowrap; }}
-.methods tr:nth-child(2) th, thead th {{ border-bottom: 1px solid; }}
-.methods td:first-child {{ text-align: left; }}
-.ours td {{ font-weight: bold; }}
-small {{ color: #555; font-weight: normal; }}
-.warning {{ background: #fff3cd; border: 1px solid #d9b44a; padding: .5em .8em; font-weight: bold; }}
-.warning:empty {{ display: none; }}
-</style></head><body>
-<h1>{title}</h1>
-<p class="warning">{warning}</p>
-<p>{caption}</p>
-{body}
-</body></html>
-"""

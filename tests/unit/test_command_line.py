@@ -1,15 +1,24 @@
 """The mended command line: what users type reaches Snakemake as they meant it."""
 
 import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from archives import VALUES, btcv_case, chaos_case
 
-from snakemake_logger_plugin_ssc import repair
+from snakemake_logger_plugin_ssc import TimeLeft, repair
 from ssc import matrix
 from ssc.cli import main
 from ssc.config import Settings, preprocessing
+from ssc.data.scan import Scan
 from ssc.errors import DataError, logged
+from ssc.matrix import ROOT
 from ssc.whole import whole
 
 
@@ -108,3 +117,48 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         raise OSError("full disk")
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["file.txt"]
     assert (tmp_path / "new/file.txt").read_text() == "half"
+
+
+@pytest.mark.parametrize(
+    ("run", "modality", "lowest", "said"),
+    [
+        ("phantom/small/abdomen/draw0/seed0/ours", "ct", -1000, ["phantoms alone"]),
+        ("real/small/abdomen/draw0/seed0/ours", "ct", -1000, []),
+        ("real/small/abdomen/draw0/seed0/ours", "ct", -125, []),  # clipped CT
+        ("real/small/abdomen/draw0/seed0/ours", "ct", 0, ["is it an MRI"]),
+        ("real/small/abdomen/draw0/seed0/ours", "mri", -1000, ["is it a CT"]),
+        ("real/small/abdomen/draw0/seed0/ours", "mri", -3, []),  # resampled, or a z-score
+    ],
+)
+def test_a_prediction_says_why_it_may_mean_nothing(run, modality, lowest, said):
+    from ssc.inference import _doubts
+
+    predictor = SimpleNamespace(run=run, preprocessing={modality: {"box": "image"}})
+    scan = Scan("1", modality, sitk.GetImageFromArray(np.array([[[lowest, 500.0]]])), None)
+    found = _doubts(predictor, scan)
+    assert len(found) == len(said) and all(part in whole for part, whole in zip(said, found, strict=True))
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    table = ROOT / "docs/results/real_small/tables/table6.csv"
+    shown = subprocess.run(
+        f"{sys.executable} -m ssc explain {table} --modality ct | head -1; exit ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    assert shown.returncode == 0 and not shown.stderr and shown.stdout.startswith("table6: ours, dice")
+
+
+def test_the_time_left_is_that_of_the_rules_seen_so_far():
+    """Two trainings of 10 s took 20 s, one after the other: four more take 40 s. Of the unseen nothing is said."""
+    left = TimeLeft()
+    left.left = Counter(train=6, evaluate=6)
+    left.start = time.time() - 20
+    left.finished("train", 10)
+    left.finished("train", 10)
+    assert str(left) == ""
+    left.left = Counter(train=4)
+    assert str(left) == ", about 40 s left"
+    left.left = Counter(train=40, table=1)
+    assert str(left) == ", about 7 min left"
+    left.left = Counter()
+    assert str(left) == ""

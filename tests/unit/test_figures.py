@@ -32,7 +32,7 @@ def test_the_shown_case_is_the_lower_median_of_ours():
     """Means 50, 60, 70, 80: of four, the second; another method's scores do not count."""
     values = {("d0", "1"): (80, 80), ("d0", "2"): (40, 60), ("d1", "1"): (60, 60), ("d1", "3"): (70, 70)}
     scores = pd.concat([_scores(values), _scores({("d0", "9"): (65, 65)}, method="baseline")])
-    shown = median_case(scores, "ct")
+    shown = median_case(scores, "ct", "ours")
     assert (shown.split, shown.case, shown.dice) == ("d1", "1", 60)
 
 

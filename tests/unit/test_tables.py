@@ -1,14 +1,17 @@
 """Rendered tables: every block on the page, literature beside ours, runs that may stand together."""
 
+import dataclasses
 import json
 import re
+import shutil
+import subprocess
 
 import pandas as pd
 import pytest
 
 from ssc import matrix
 from ssc.errors import RunError
-from ssc.results import claims, tables
+from ssc.results import claims, rendering, tables
 from ssc.results.explain import explain
 
 STRUCTURES = [structure.name for structure in matrix.tasks()["heart"].structures]
@@ -47,7 +50,8 @@ def _record(run, init):
 def test_the_page_shows_every_metric_on_every_grid(runs):
     table = matrix.tables()["table1"]
     rows = tables.tidy(table, runs)
-    for text in (tables.page(table, rows), tables.markdown(table, rows)):
+    for render in (rendering.html_page, rendering.markdown):
+        text = render(tables.page(table, rows))
         for title in tables.ARROWS.values():
             assert all(f"{title}, on {grid}" in text for grid in tables.GRIDS.values())
 
@@ -57,8 +61,9 @@ def test_literature_stands_with_the_papers_figures_alone(runs):
     rows = tables.tidy(table, runs)
     payer = rows.query("method == 'payer' and metric == 'dice' and modality == 'ct' and grid == 'native'")
     assert payer["mean"].isna().all() and payer["published_mean"].notna().all() and len(payer) == 5
-    assert "| Payer et al. |" in tables.markdown(table, rows)
-    assert "| Joint Training |" in tables.markdown(table, rows)  # Table 1's name of Joint V2
+    shown = _markdown(table, rows)
+    assert "| Payer et al. | – | " in shown
+    assert "| Joint Training |" in shown  # Table 1's name of Joint V2
 
 
 def test_differences_are_taken_from_the_reference(runs):
@@ -70,7 +75,7 @@ def test_differences_are_taken_from_the_reference(runs):
 def test_the_table_says_how_hearts_were_cut_out(runs):
     table = matrix.tables()["table1"]
     rows = tables.tidy(table, runs)
-    assert (rows["box"] == "image").all() and tables.BOXES["image"] in tables.markdown(table, rows)
+    assert (rows["box"] == "image").all() and tables.BOXES["image"] in _markdown(table, rows)
 
 
 def test_runs_of_different_starts_make_no_table(runs):
@@ -79,44 +84,114 @@ def test_runs_of_different_starts_make_no_table(runs):
         tables.tidy(matrix.tables()["table1"], runs)
 
 
+def _markdown(table, rows):
+    return rendering.markdown(tables.page(table, rows)).replace("\xa0", " ")
+
+
 def test_latex_is_booktabs_with_the_papers_figures_and_no_raw_characters(runs):
     table = matrix.tables()["table1"]
-    text = tables.latex(table, tables.tidy(table, runs).assign(data="real"))  # its warning names the archives
-    body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
-    assert body.count(r"\begin{tabular}") == 4 and body.count(r"\toprule") == 4
-    assert not set("±†–…↑↓") & set(body) and not re.search(r"(?<!\\)[%_&#](?!.*\\\\)", body.replace(" & ", ""))
-    assert r"mmwhs\_ct" in body and "87.2" in next(line for line in body.splitlines() if line.startswith("Payer"))
+    page = tables.page(table, tables.tidy(table, runs).assign(data="real"))  # its warning names the archives
+    body = "\n".join(line for line in rendering.latex(page).splitlines() if not line.startswith("%"))
+    assert body.count(r"\begin{tabular}") == body.count(r"\toprule") == len(page.sections) == 16
+    assert not set("±–…↑↓†") & set(body) and not re.search(r"(?<!\\)[%_&#](?!.*\\\\)", body.replace(" & ", ""))
+    assert r"mmwhs\_ct" in body and "87.2" in body and r"\textbf{" in body
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no TeX here")
+def test_latex_fits_a_landscape_page(runs, tmp_path):
+    table = matrix.tables()["table1"]
+    rows = tables.tidy(table, runs)
+    wide = rows.assign(mean=rows["mean"] + 100 / 3, std=33.33, missed=12).astype({"missed": "Int64"})
+    claimed = claims.page("heart", _claims_of_hearts())
+    for name, page in {"table": tables.page(table, wide), "claims": claimed}.items():
+        document = r"\documentclass{article}\usepackage[a4paper,landscape,margin=2cm]{geometry}\usepackage{booktabs}"
+        text = f"{document}\\begin{{document}}{rendering.latex(page)}\\end{{document}}"
+        (tmp_path / f"{name}.tex").write_text(text, "utf-8")
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="latin-1")
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert "Overfull \\hbox" not in done.stdout
 
 
 def test_a_range_is_not_sold_as_an_interval(runs):
     """Hearts have four test patients a modality: ranges, named so and set apart."""
     table = matrix.tables()["table1"]
-    text = tables.markdown(table, tables.tidy(table, runs))
-    assert "range over patients" in text and "bootstrap" not in text and " … " in text
+    text = _markdown(table, tables.tidy(table, runs))
+    assert "the range over phantoms" in text and "bootstrap" not in text
+    assert re.search(r"\d \(\d+\.\d … \d+\.\d\)", text) and not re.search(r"\[\d+\.\d, ", text)
+
+
+def test_the_best_of_a_column_is_bold_whoever_it_is(runs):
+    """Ours is last of the table and best by construction; with the first method lifted above it, that one is."""
+    table = matrix.tables()["table1"]
+    rows = tables.tidy(table, runs)
+    assert re.search(r"\| Ours \(w/ CR\) \| \*\*61\.5", _markdown(table, rows))
+    best = rows.assign(mean=rows["mean"].mask(rows["method"] == "backbone", 99.0))
+    lines = _markdown(table, best).splitlines()
+    assert any(line.startswith("| Backbone | **99.0") for line in lines)
+    assert not any(re.match(r"\| Ours \(w/ CR\) \| \*\*", line) for line in lines if "[" in line)
+
+
+def test_a_table_that_is_not_in_the_paper_has_no_column_of_it(runs):
+    table = dataclasses.replace(matrix.tables()["table1"], published=None, methods=("baseline", "ours"))
+    chosen = [run for run in runs if run.variant in table.methods]
+    text = _markdown(table, tables.tidy(table, chosen))
+    assert "paper" not in text.partition("\n\n")[2] and "| Method | CT | MRI | Overall |" in text
+
+
+def test_captions_say_what_is_there(runs):
+    """Phantoms are no patients; the cases of one split don't overlap; nothing was missed, so no dagger is explained."""
+    table = matrix.tables()["table1"]
+    rows = tables.tidy(table, runs)
+    caption = tables.page(table, rows).caption
+    assert "one split (4 CT results of 4 phantoms" in caption and "patients" not in caption and "†" not in caption
+    folds = dataclasses.replace(table, draws=("a", "b"))
+    assert "2 draws pooled (4 CT" in _markdown(folds, rows)  # as many people as results: disjoint
+    assert "2 draws pooled, which overlap (4 CT" in _markdown(folds, rows.assign(patients=3))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(-0.04, "0.0"), (0.04, "0.0"), (0.06, "+0.1"), (-0.06, "-0.1"), (93.25, "+93.2")]
+)
+def test_what_rounds_to_zero_has_no_sign(value, text):
+    assert rendering.number(value, 1, sign=True) == text
 
 
 def test_claims_are_judged_by_the_sign_and_the_interval():
     found = {"difference": 1.0, "low": 0.2, "high": 1.8, "interval": "bootstrap"}
-    assert claims.verdict(2.6, found) == "same direction, clear"
-    assert claims.verdict(-0.5, found) == "opposite direction, clear"
-    assert claims.verdict(2.6, found | {"low": -0.2}) == "same direction, within chance"
-    assert claims.verdict(0.0, found) == "no difference printed"
-    assert claims.verdict(2.6, found | {"difference": 0.0}) == "no difference found"
-    assert claims.verdict(2.6, found | {"interval": "range"}) == "not testable: too few patients"
+    assert claims.verdict(2.6, found, 70) == "same direction, clear"
+    assert claims.verdict(-0.5, found, 70) == "opposite direction, clear"
+    assert claims.verdict(2.6, found | {"low": -0.2}, 70) == "same direction, within chance"
+    assert claims.verdict(0.0, found, 70) == "no difference printed"
+    assert claims.verdict(2.6, found | {"difference": 0.0}, 70) == "no difference found"
+    assert claims.verdict(2.6, found | {"interval": "range"}, 70) == "not testable: too few patients"
+    assert claims.verdict(2.6, found, 9.9) == "nothing was learned"
+
+
+def _claims_of_hearts():
+    runs = matrix.claims_runs("heart", "phantom", "smoke", [0])
+    methods = list(dict.fromkeys(run.variant for run in runs))
+    for run in runs:
+        shutil.rmtree(run.predictions("test"), ignore_errors=True)
+        shutil.rmtree(run.folder, ignore_errors=True)
+    _write(runs, methods)
+    return claims.judge("heart", runs)
 
 
 def test_every_claim_on_hearts_shows_both_differences(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runs = matrix.claims_runs("heart", "phantom", "smoke", [0])
-    methods = list(dict.fromkeys(run.variant for run in runs))
-    _write(runs, methods)
-    rows = claims.judge("heart", runs)
+    rows = _claims_of_hearts()
     assert len(rows) == 3 * len(matrix.claims("heart"))
     whole = rows.query("method == 'ours' and reference == 'baseline' and modality == 'overall'").iloc[0]
     assert whole["published"] == 2.5  # Table 5: 91.4 less 88.9
+    methods = list(dict.fromkeys(run.variant for run in matrix.claims_runs("heart", "phantom", "smoke", [0])))
     assert whole["difference"] == 10 * (methods.index("ours") - methods.index("baseline"))
-    text = tables.plain_markdown(*claims.render("heart", rows))
-    assert "PHANTOM DATA" in text and "lowest … highest patient" in text and "Ours (w/ CR) against Baseline" in text
+    text = rendering.markdown(claims.page("heart", rows))
+    assert "PHANTOM DATA" in text and "(lowest … highest)" in text and "(Ours (w/ CR) − Baseline)" in text
+    # the first method's Dice is 0 to 3 %: what is compared with it has learned nothing
+    first = rows[(rows["method"] == methods[0]) | (rows["reference"] == methods[0])]
+    assert (first["verdict"] == "nothing was learned").all() and len(first) < len(rows)
+    assert "Nothing was learned: a method's overall mean Dice is under 10" in text
 
 
 def test_printed_means_bear_every_claim():
@@ -152,11 +227,12 @@ def test_explaining_what_is_not_there_says_so(runs, tmp_path):
 
 
 def test_explaining_a_table_away_from_its_scores_says_so(runs, tmp_path):
-    path = tmp_path / "table1.csv"
+    path = tmp_path / "results/tables/table1.csv"
+    path.parent.mkdir(parents=True)
     tables.tidy(matrix.tables()["table1"], runs).to_csv(path, index=False)
     lost = runs[-1].predictions("test") / "scores.csv"
     lost.unlink()
-    with pytest.raises(RunError, match=f"{lost}: not there"):
+    with pytest.raises(RunError, match=f"{tmp_path / lost}: not there"):
         list(explain(path, "ours", "ct", "lac", "dice", "native"))
 
 
@@ -165,7 +241,8 @@ def test_table_3_shows_built_and_printed():
         {"task": ["abdomen", "heart"], "backbone": ["nnformer", "swin_unet"], "row": "patch",
          "ours": ["2 × 4 × 4", "4 × 4"], "printed": ["4 × 4 × 2", ""], "data": "real", "scale": "paper"}
     )  # fmt: skip
-    title, frame = tables.table3(rows)
-    assert "real data" in title and "| patch | 2 × 4 × 4 [4 × 4 × 2] | 4 × 4 |" in tables.plain_markdown(title, frame)
-    assert "2 × 4 × 4 [4 × 4 × 2]" in tables.plain_page(title, frame)
-    assert r"4 $\times$ 4" in tables.plain_latex(title, frame) and r"swin\_unet" in tables.plain_latex(title, frame)
+    page = tables.table3(rows)
+    shown = rendering.markdown(page).replace("\xa0", " ")
+    assert "real data" in page.title and "| patch | 2 × 4 × 4 [4 × 4 × 2] | 4 × 4 |" in shown
+    assert "2 × 4 × 4 [4 × 4 × 2]" in rendering.html_page(page)
+    assert r"4 $\times$ 4" in rendering.latex(page) and r"swin\_unet" in rendering.latex(page)

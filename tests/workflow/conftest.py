@@ -1,7 +1,9 @@
 """A small slice of Table 6, made once by the literal command in a copy of the project."""
 
+import shutil
+
 import pytest
-from project import Project
+from project import Project, trained
 
 
 @pytest.fixture(scope="session")
@@ -9,4 +11,17 @@ def made(tmp_path_factory):
     """The project after the command that its README shows."""
     project = Project(tmp_path_factory.mktemp("workflow") / "project")
     project.log = project.run("snakemake --cores 8 --resources gpu=2 results/tables/table6.csv")
+    return project
+
+
+@pytest.fixture(scope="session")
+def reproduced(made, tmp_path_factory):
+    """A second copy in git, after `dvc repro`: the first command's results lie there already."""
+    made.run("snakemake --cores 2 all")
+    project = Project.__new__(Project)
+    project.folder = tmp_path_factory.mktemp("dvc") / "project"
+    shutil.copytree(made.folder, project.folder)
+    project.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm all")
+    project.before = trained(project)
+    project.log = project.run("dvc repro")
     return project

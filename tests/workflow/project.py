@@ -64,3 +64,8 @@ class Project:
             return {}
         lines = shown.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
         return {line.split()[0]: int(line.split()[1]) for line in lines if not line.startswith("total")}
+
+
+def trained(project: Project) -> dict[Path, int]:
+    """Every trained run's weights, and when they were written."""
+    return {path: path.stat().st_mtime_ns for path in project.folder.glob("results/runs/**/weights.safetensors")}

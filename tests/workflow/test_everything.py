@@ -15,31 +15,14 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 from PIL import Image
-from project import BIN, Project
+from project import BIN, Project, trained
 
 RUN = "results/runs/phantom/smoke/abdomen/draw0/seed0/ours"
 RUN_OF_SEED = "results/predictions/phantom/smoke/abdomen/draw0/seed{}/ours/test/scores.csv"
 
 
-@pytest.fixture(scope="module")
-def reproduced(made, tmp_path_factory):
-    """A second copy in git, after `dvc repro`: the first command's results lie there already."""
-    made.run("snakemake --cores 2 all")
-    project = Project.__new__(Project)
-    project.folder = tmp_path_factory.mktemp("dvc") / "project"
-    shutil.copytree(made.folder, project.folder)
-    project.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm all")
-    project.before = _trained(project)
-    project.log = project.run("dvc repro")
-    return project
-
-
-def _trained(project):
-    return {path: path.stat().st_mtime_ns for path in project.folder.glob("results/runs/**/weights.safetensors")}
-
-
 def test_dvc_repro_after_snakemake_trains_nothing(reproduced):
-    assert _trained(reproduced) == reproduced.before and len(reproduced.before) == 11
+    assert trained(reproduced) == reproduced.before and len(reproduced.before) == 11
     assert (reproduced.folder / "dvc.lock").is_file()
 
 
@@ -121,10 +104,10 @@ def test_dvc_shows_metrics_and_plots(reproduced):
 
 
 def test_one_changed_loss_weight_trains_what_uses_it(reproduced):
-    before = _trained(reproduced)
+    before = trained(reproduced)
     reproduced.edit("config/config.yaml", "  gamma: 0.1\n  # temperature", "  gamma: 0.2\n  # temperature")
     shown = reproduced.run("dvc repro")
-    changed = [path for path, when in _trained(reproduced).items() if before[path] != when]
+    changed = [path for path, when in trained(reproduced).items() if before[path] != when]
     assert sorted(path.parent.name for path in changed) == ["joint_v3_icr_tau1", "ours", "ours", "ours_1_mri"]
     assert "Stage 'prepare' didn't change, skipping" in shown
 
@@ -154,8 +137,15 @@ def test_a_users_scan_comes_back_in_its_own_geometry(made, tmp_path, orientation
     finer = sitk.Resample(raw, [n * 2 - 1 for n in raw.GetSize()], sitk.Transform(), sitk.sitkLinear,
                           raw.GetOrigin(), [s / 2 for s in raw.GetSpacing()], raw.GetDirection())  # fmt: skip
     sitk.WriteImage(sitk.DICOMOrient(finer, orientation), str(tmp_path / "scan.nii.gz"))
-    made.run(f"ssc predict {RUN} {tmp_path}/scan.nii.gz -o {tmp_path}/labels.nii.gz --modality ct --threads 1")
-    given, labels = (nib.load(tmp_path / name) for name in ("scan.nii.gz", "labels.nii.gz"))
+    out = tmp_path / "a new/folder/labels.nii.gz"
+    shown = made.run(f"ssc predict {RUN} {tmp_path}/scan.nii.gz -o '{out}' --modality ct --threads 1")
+    given, labels = nib.load(tmp_path / "scan.nii.gz"), nib.load(out)
+    counts = np.bincount(np.asarray(labels.dataobj).ravel(), minlength=5)[1:]
+    volumes = np.rint(counts * np.prod(given.header.get_zooms()) / 1000).astype(int)
+    names = ("liver", "spleen", "right_kidney", "left_kidney")
+    assert f"{out}: label map of {tmp_path}/scan.nii.gz, CT, " in shown
+    assert ", ".join(f"{name} {ml} ml" for name, ml in zip(names, volumes, strict=True)) in shown
+    assert "trained on phantoms alone" in shown and "is it a" not in shown
     assert labels.shape == given.shape and np.array_equal(labels.affine, given.affine)
     for field in ("qform_code", "sform_code", "pixdim", "xyzt_units", "srow_x", "quatern_b"):
         assert np.array_equal(labels.header[field], given.header[field]), field
@@ -183,7 +173,7 @@ def test_a_dicom_folder_names_its_own_modality(made, tmp_path):
         ("scan.nii.gz -o labels.nii.gz", "Give --modality"),
         ("nothing.nii.gz -o labels.nii.gz --modality ct", "not found"),
         ("scan.nii.gz -o labels.png --modality ct", "expected a name ending in .nii"),
-        ("scan.nii.gz -o nowhere/labels.nii.gz --modality ct", "a folder that exists"),
+        ("scan.nii.gz -o scan.nii.gz/labels.nii.gz --modality ct", "no folder can be made there"),
         ("scan.nii.gz -o scan.nii.gz --modality ct", "another file than the scan"),
     ],
 )
@@ -213,7 +203,7 @@ def test_the_report_holds_all_in_one_file_that_needs_no_network(reproduced):
 
 def test_more_seeds_are_more_runs_and_a_spread_of_their_own(made):
     """Joint V3 and Ours with a second seed; then the first seed's table comes back without a training."""
-    before = _trained(made)
+    before = trained(made)
     made.run("snakemake --cores 2 --config 'seeds=[0,1]' -- results/tables/table7.csv")
     table = pd.read_csv(made.folder / "results/tables/table7.csv")
     assert set(table["seed"]) == {"0 1"}
@@ -223,10 +213,10 @@ def test_more_seeds_are_more_runs_and_a_spread_of_their_own(made):
     row = table[(table[list(cell)] == list(cell.values())).all(axis=1)].query("method == 'ours' and metric == 'dice'")
     assert row["mean"].item() == pytest.approx(pd.concat(dice).mean(), abs=1e-3)
     assert row["std_over_seeds"].item() == pytest.approx(pd.Series([d.mean() for d in dice]).std(ddof=0), abs=1e-3)
-    trained = _trained(made)
-    assert len(trained) == len(before) + 2 and before.items() <= trained.items()
+    after = trained(made)
+    assert len(after) == len(before) + 2 and before.items() <= after.items()
     assert "train" not in made.run("snakemake --cores 2 -- results/tables/table7.csv").split()
-    assert _trained(made) == trained
+    assert trained(made) == after
 
 
 def test_a_killed_workflow_goes_on_once_its_lock_is_cleared(made, tmp_path):

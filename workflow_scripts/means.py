@@ -1,0 +1,13 @@
+"""Overall mean Dice of the methods of one or several tables, a line each."""
+
+import pandas as pd
+
+from ssc import matrix
+from ssc.errors import logged
+from ssc.results.figures import overall_means, save
+from ssc.results.tables import described
+
+with logged(snakemake.log[0]):
+    rows = pd.concat([pd.read_csv(path, dtype={"seed": str}) for path in snakemake.input])
+    labels = {method: matrix.variants()[method].label for method in rows.dropna(subset="mean")["method"].unique()}
+    save(overall_means(rows, labels, described(rows)), snakemake.output)
