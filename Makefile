@@ -5,10 +5,10 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SNAKEMAKE := snakemake --cores all --resources gpu=$(or $(GPUS),1)
 
-.PHONY: .venv help table6 all report test check lab unlock clean
+.PHONY: .venv help table6 all report test test-all check lab unlock clean
 
 help: ## this list
-	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 # After Ctrl-C Snakemake has the last word, not make, which still ends by the signal.
 INTERRUPTED := || { code=$$?; [ "$$stopped" ] || exit $$code; }
@@ -28,6 +28,9 @@ test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end
 	$(MAKE) --no-print-directory check
 	pytest -n 2 tests/unit tests/paper
 	pytest tests/workflow # one copy of the project, so one process; Snakemake fills the cores
+
+test-all: test ## and what takes minutes: every command of README and docs, more seeds
+	pytest -m long tests/workflow
 
 check: .venv/ready ## format and lint alone
 	ruff check .

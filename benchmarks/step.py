@@ -18,30 +18,29 @@ import time
 import torch
 
 from ssc import matrix
-from ssc.build import build_network
-from ssc.config import Settings, run_settings
+from ssc.config import Settings
 from ssc.losses import objective
-from ssc.models.network import initialise
+from ssc.models.network import Network, initialise
+from ssc.runs import run_settings
 
 
 def seconds(variant: matrix.Variant, options: argparse.Namespace) -> float:
     """Median seconds of one step: forward, losses, backward, optimiser."""
     split, modality = matrix.tasks()[options.task].draws[0], None if variant.joint else "ct"
     run = matrix.Run(options.data, options.scale, options.task, split, 0, variant.name, modality)
-    settings, task = run_settings(Settings(), run), matrix.tasks()[run.task]
-    network = initialise(build_network(run.task, run.modalities, settings.flags, settings.network), seed=0)
+    settings = run_settings(Settings(), run)
+    network = initialise(Network(settings.network, settings.classes, run.modalities), seed=0)
     optimiser = torch.optim.AdamW(network.parameters(), fused=True)
-    images, crop = options.images or settings.sampling["images"], settings.sampling["crop"]
-    channels, size = (1, crop) if task.spatial_dims == 3 else (crop[0], crop[1:])
-    inputs = {m: torch.randn(images, channels, *size) for m in run.modalities}
-    labels = {m: torch.randint(0, task.classes, (images, 1, *size)) for m in run.modalities}
+    images, view = options.images or settings.sampling.images, network.view
+    inputs = {m: torch.randn(images, view.channels, *view.size) for m in run.modalities}
+    labels = {m: torch.randint(0, settings.classes, (images, 1, *view.size)) for m in run.modalities}
     embeddings = {m: entry.weight for m, entry in network.class_embeddings.items()}
     times = []
     warm_up = min(3, options.steps - 1)
     for _ in range(options.steps + warm_up):
         started = time.perf_counter()
         optimiser.zero_grad()
-        objective(network(inputs), labels, embeddings, settings.losses)[0].backward()
+        objective(network(inputs), labels, embeddings, settings.objective)[0].backward()
         optimiser.step()
         times.append(time.perf_counter() - started)
     return statistics.median(times[warm_up:])

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from snakemake_logger_plugin_ssc import LogHandler
 from ssc import matrix
-from ssc.config import Settings, fingerprint, preprocessing, run_settings
+from ssc.config import Settings, preprocessing
 from ssc.errors import DataError, MissingDataError, UserError
+from ssc.runs import fingerprint, run_settings
 
 try:
+    matrix.check()
     settings = Settings.read(config)
 except UserError as error:
     raise WorkflowError(error)
@@ -139,9 +141,12 @@ def imagenet_file(wildcards):
     run = run_of(wildcards)
     if run_settings(settings, run).init == "random":
         return []
-    if matrix.variants()[run.variant].unet:
-        raise WorkflowError(f"{run.key}: no ImageNet weights fit a U-Net. Set init=random, for every run of the table.")
-    name = {"swin_unet": "swin_tiny", "nnformer": "swin_large"}[matrix.tasks()[run.task].backbone]
+    backbone = matrix.variants()[run.variant].backbone_row(matrix.tasks()[run.task])
+    name = backbone.imagenet
+    if name is None:
+        raise WorkflowError(
+            f"{run.key}: no ImageNet weights fit the backbone {backbone.name}. Set init=random, for every run of the table."
+        )
     given = getattr(settings, name)
     if given and Path(given).is_file():
         return given
@@ -159,13 +164,19 @@ def training_threads(wildcards):
     return CORES if run_of(wildcards).split == matrix.DEVELOPMENT else job_threads(wildcards)
 
 
+def regime_of(run):
+    """How the run's backbone is trained and applied at its data and scale."""
+    dims = matrix.variants()[run.variant].backbone_row(matrix.tasks()[run.task]).spatial_dims
+    return settings.preset_of(run.task, run.data, run.scale).regime(dims)
+
+
 def evaluation(wildcards):
     run = run_of(wildcards)
     return {
-        "overlap": settings.preset_of(run.task, run.data, run.scale).overlap,
+        "overlap": regime_of(run).overlap,
         "cases": {m: parts[wildcards.part] for m, parts in run.cases.items()},
         "structures": str(matrix.tasks()[run.task].structures),
-        "code": fingerprint("ssc/inference.py", "ssc/metrics.py", "ssc/data/preprocess.py"),
+        "code": fingerprint("ssc/inference.py", "ssc/evaluation.py", "ssc/metrics.py", "ssc/data/preprocess.py"),
     }
 
 

@@ -19,7 +19,7 @@ rule describe:
         "../envs/environment.yaml"
     params:
         settings=settings.model_dump_json(include={"data", "scale", "presets"}),
-        code=fingerprint("ssc/describe.py", "ssc/build.py", "ssc/models", "config/matrix.yaml"),
+        code=fingerprint("ssc/describe.py", "ssc/runs.py", "ssc/models", "config/matrix.yaml"),
     message:
         "The backbones, as they are built"
     shell:

@@ -6,11 +6,7 @@ Axes are always in the order of the tensors, D, H, W: slices first, then the pla
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
@@ -18,7 +14,8 @@ from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, Validatio
 
 from ssc import matrix
 from ssc.errors import SettingsError
-from ssc.presets import Data, Init, Length, Preset, Presets, Scale, Strict
+from ssc.presets import Data, Init, Length, Preset, Presets, Regime, Scale
+from ssc.settings import Strict
 
 
 def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
@@ -115,11 +112,6 @@ class Settings(Strict):
                         f"configuration: presets.{place}.class_ratios has {len(preset.class_ratios)} values, "
                         f"expected {task.classes}: background and structures."
                     )
-                if task.spatial_dims == 2 and preset.crop[0] != 3:
-                    raise SettingsError(
-                        f"configuration: presets.{place}.crop has {preset.crop[0]} slices, expected 3: a 2D network "
-                        "labels the middle one."
-                    )
         return presets
 
     @classmethod
@@ -128,82 +120,11 @@ class Settings(Strict):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise SettingsError(_explain(error)) from None
+            raise SettingsError(f"configuration: {matrix.explain(error, cls)} See config/config.yaml.") from None
 
     def preset_of(self, task: str, data: Data, scale: Scale) -> Preset:
         """The preset of any task, data and scale."""
         return getattr(getattr(getattr(self.presets, task), data), scale)
-
-
-def _explain(error: ValidationError) -> str:
-    """The first fault of a configuration, with the nearest known name for an unknown key."""
-    fault = error.errors()[0]
-    path, name = ".".join(map(str, fault["loc"])), str(fault["loc"][-1])
-    if fault["type"] != "extra_forbidden":
-        return f"configuration: {path} = {fault['input']!r}: {fault['msg']}. See config/config.yaml."
-    model: Any = Settings
-    for part in fault["loc"][:-1]:
-        model = _model_in(model.model_fields[part].annotation)
-    near = difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(model.model_fields)}."
-    return f"configuration: unknown key '{path}'; {hint} See config/config.yaml."
-
-
-def _model_in(annotation: Any) -> type[BaseModel]:
-    return next(kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields"))
-
-
-class RunSettings(Strict):
-    """What decides one training, and nothing that it does not use (those are None)."""
-
-    key: str
-    structures: list[str]
-    cases: dict[str, dict[str, list[str]]]
-    steps: int
-    augmentation_strength: float
-    init: Init
-    flags: dict[str, bool]
-    network: dict[str, Any]
-    optimiser: dict[str, Any]
-    sampling: dict[str, Any]
-    losses: dict[str, Any]
-    code: str
-
-
-UNET_KEYS = ("crop", "width")
-NETWORK_KEYS = ("crop", "width", "heads", "windows", "stochastic_depth")
-SAMPLING_KEYS = ("crop", "images", "translation", "class_ratios")
-OPTIMISER_KEYS = ("schedule", "learning_rate", "warm_up", "beta2", "weight_decay", "clip", "validations", "save_every")
-INDENT = " " * 10
-# What turns cases into weights. Cases have fingerprints of their own, in the workflow (rules/common.smk).
-TRAINING_CODE = ("ssc/build.py", "ssc/models", "ssc/losses.py", "ssc/training.py", "ssc/data/sampling.py")
-
-
-def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
-    """The settings of one run: a changed value appears only in the runs that use it."""
-    preset, variant = settings.preset_of(run.task, run.data, run.scale), matrix.variants()[run.variant]
-    losses, method = settings.losses, settings.method
-    network = {key: getattr(preset, key) for key in (UNET_KEYS if variant.unet else NETWORK_KEYS)}
-    network |= {"eam_heads": preset.eam_heads, "map_scale": method.map_scale} if variant.eam else {}
-    network |= {"modulation": method.modulation} if variant.modulation else {}
-    weights = {"alpha": losses.alpha, "aux_target": losses.aux_target} if variant.eam else {}
-    weights |= {"beta": losses.beta} if variant.mcr else {}
-    weights |= {"gamma": losses.gamma, "tau": variant.tau or losses.tau} if variant.icr else {}
-    weights |= {"shuffled": True} if variant.shuffled else {}
-    return RunSettings(
-        key=run.key,
-        structures=[structure.name for structure in matrix.tasks()[run.task].structures],
-        cases={m: {part: parts[part] for part in ("train", "validation")} for m, parts in run.cases.items()},
-        steps=preset.steps,
-        augmentation_strength=preset.augmentation,
-        init=settings.init or preset.init,
-        flags=variant.flags(),
-        network=network,
-        optimiser={key: getattr(preset, key) for key in OPTIMISER_KEYS},
-        sampling={key: getattr(preset, key) for key in SAMPLING_KEYS} | settings.augmentation.model_dump(),
-        losses=weights,
-        code=fingerprint(*TRAINING_CODE),
-    )
 
 
 def preprocessing(settings: Settings, data: Data, scale: Scale, task: matrix.Task, modality: str) -> dict[str, Any]:
@@ -225,21 +146,6 @@ def preprocessing(settings: Settings, data: Data, scale: Scale, task: matrix.Tas
         "z_score": "box" if heart else "body",
         "classes": task.classes,
     }
-
-
-def fingerprint(*paths: str) -> str:
-    """sha256 over the Python files of the given files and folders, relative to the project."""
-    digest = hashlib.sha256()
-    missing = [top for top in paths if not (matrix.ROOT / top).exists()]
-    if missing:
-        raise FileNotFoundError(f"fingerprint of {missing[0]}: not there")
-    for path in sorted(p for top in paths for p in _python_files(matrix.ROOT / top)):
-        digest.update(str(path.relative_to(matrix.ROOT)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _python_files(top: Path) -> Iterator[Path]:
-    yield from [top] if top.is_file() else top.rglob("*.py")
 
 
 def default_yaml() -> str:
@@ -268,17 +174,20 @@ def _presets_yaml(presets: Presets) -> Iterator[str]:
     yield f"# {Preset.__doc__}\n"
     for name, field in Preset.model_fields.items():
         yield f"#   {name}: {field.description}\n"
+    for name, field in Regime.model_fields.items():
+        yield f"#     {name}: {field.description}\n"
     yield "presets:\n"
     for task, kinds in presets:
         yield f"  {task}:\n"
         for data, scales in kinds:
             yield f"    {data}:\n"
             for scale, preset in scales:
-                pairs = ", ".join(f"{name}: {_scalar(value)}".replace(" ", "\0") for name, value in preset)
-                lines = textwrap.fill(pairs, 110, initial_indent=INDENT, subsequent_indent=INDENT)
-                yield f"      {scale}: {{\n{lines} }}\n".replace("\0", " ")
+                yield f"      {scale}:\n"
+                yield from (f"        {name}: {_scalar(value)}\n" for name, value in preset)
 
 
 def _scalar(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return "{ " + ", ".join(f"{name}: {_scalar(own)}" for name, own in value) + " }"
     value = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()

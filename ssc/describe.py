@@ -1,4 +1,4 @@
-"""Table 3: the configuration of both backbones, read from networks that are really built."""
+"""Table 3: the configuration of the tasks' backbones, read from networks that are really built."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssc import matrix
-from ssc.build import build_network
-from ssc.config import Settings, run_settings
+from ssc.config import Settings
+from ssc.models.backbones.transformer import Transformer
+from ssc.models.backbones.windows import WindowAttention
 from ssc.models.network import Network, parameter_count
-from ssc.models.windows import WindowAttention
 from ssc.presets import Data, Scale
+from ssc.runs import run_settings
+from ssc.settings import View
 
 # What the paper's Table 3 prints, by row and task.
 PRINTED = {
@@ -31,7 +33,7 @@ def describe(settings: Settings, data: Data, scale: Scale) -> list[dict[str, Any
     Networks are built without storage (PyTorch's meta device), so that any scale fits any machine.
     """
     rows = []
-    for task in (task for task in matrix.tasks().values() if task.splits == task.name):
+    for task in matrix.tasks().values():
         for name, value in _numbers(settings, data, scale, task).items():
             printed = PRINTED.get(name, {}).get(task.name, "")
             rows.append(
@@ -43,19 +45,18 @@ def describe(settings: Settings, data: Data, scale: Scale) -> list[dict[str, Any
 
 def _numbers(settings: Settings, data: Data, scale: Scale, task: matrix.Task) -> dict[str, Any]:
     plain, ours = (_network(settings, data, scale, task, variant) for variant in ("backbone", "ours"))
-    preset = settings.preset_of(task.name, data, scale)
-    attention = {part: _attention(getattr(plain, part)) for part in ("encoder", "decoder")}
-    channels, size = (1, preset.crop) if task.spatial_dims == 3 else (preset.crop[0], preset.crop[1:])
+    view, backbone = plain.view, plain.backbone
     with FlopCounterMode(display=False) as counter:
-        plain.predict(torch.empty(1, channels, *size, device="meta"), plain.modalities[0])
-    numbers = {"window of inference": _times(preset.crop), "patch": _times(_patch(plain, size))}
+        plain.predict(torch.empty(1, view.channels, *view.size, device="meta"), plain.modalities[0])
+    numbers = {"window of inference": _times(view.crop), "patch": _times(_patch(backbone, view))}
+    attention = {part: _attention(getattr(backbone, part)) for part in ("encoder", "decoder")}
     for part, blocks in attention.items():
         stages = list(blocks.values())
         numbers[f"{part} blocks"] = ", ".join(str(len(stage)) for stage in stages)
         numbers[f"{part} widths"] = ", ".join(str(stage[0].projection.out_features) for stage in stages)
         numbers[f"{part} heads"] = ", ".join(str(stage[0].heads) for stage in stages)
         numbers[f"{part} windows"] = ", ".join(_times(stage[0].window) for stage in stages)
-    numbers |= {"down-sampling": _sampling(plain.encoder), "up-sampling": _sampling(plain.decoder)}
+    numbers |= {"down-sampling": _sampling(backbone.encoder), "up-sampling": _sampling(backbone.decoder)}
     numbers["parameters of the backbone"] = parameter_count(plain.parameters())
     numbers["parameters of Ours in training"] = parameter_count(ours.parameters())
     numbers["GFLOP a window (2 × multiply-add)"] = round(counter.get_total_flops() / 1e9, 2)
@@ -67,7 +68,7 @@ def _network(settings: Settings, data: Data, scale: Scale, task: matrix.Task, va
     run = matrix.Run(data, scale, task.name, task.draws[0], 0, variant, modality)
     chosen = run_settings(settings, run)
     with torch.device("meta"):
-        return build_network(task.name, run.modalities, chosen.flags, chosen.network).eval()
+        return Network(chosen.network, chosen.classes, run.modalities).eval()
 
 
 def _attention(part: nn.Module) -> dict[str, list[WindowAttention]]:
@@ -79,11 +80,10 @@ def _attention(part: nn.Module) -> dict[str, list[WindowAttention]]:
     return stages
 
 
-def _patch(network: Network, size: tuple[int, ...]) -> list[int]:
+def _patch(backbone: Transformer, view: View) -> list[int]:
     """Voxels a token of the first stage, D H W or H W."""
-    channels = network.image_embedding[network.modalities[0]].layers[0].in_channels
-    tokens = network.encoder.patch_embedding(torch.empty(1, channels, *size, device="meta"))
-    return [-(-s // t) for s, t in zip(size, tokens.shape[1:-1], strict=True)]
+    tokens = backbone.encoder.patch_embedding(torch.empty(1, view.channels, *view.size, device="meta"))
+    return [-(-s // t) for s, t in zip(view.size, tokens.shape[1:-1], strict=True)]
 
 
 def _sampling(part: nn.Module) -> str:

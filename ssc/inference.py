@@ -1,55 +1,64 @@
-"""Prediction: sliding windows over a case, the way back to the scan's geometry, scores of a split's part.
+"""Prediction: sliding windows over a case, the way back to the scan's geometry, a user's own scan.
 
-External Attention Modules and auxiliary heads take no part.
+External Attention Modules and auxiliary heads take no part. A folded network needs no configuration: its card says all.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
 from monai.inferers import sliding_window_inference
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ssc import matrix
-from ssc.build import build_network
-from ssc.config import NETWORK_KEYS, RunSettings
-from ssc.data import phantoms
-from ssc.data.preprocess import read_case, to_case, to_scan_grid
+from ssc.data.preprocess import to_case, to_scan_grid
 from ssc.data.sampling import neighbouring_slices, pad_to
 from ssc.data.scan import Scan, dicom_modality, read_image
-from ssc.data.sources import source
 from ssc.errors import DataError, RunError
-from ssc.metrics import SCORES, score_case
-from ssc.models.folding import fold
+from ssc.models.folding import fold, unfolded
 from ssc.models.network import Network, inference_state
+from ssc.runs import RunSettings, read_record, read_settings
+from ssc.settings import NetworkSettings, Strict
 from ssc.whole import whole
 
 WINDOWS_AT_ONCE = 4
 FOLDED = "*.folded.json"
 NO_MRI = -100  # a little below 0 is resampling's; an MRI does not reach so far
-COLUMNS = ("case", "modality", "structure", "grid", "status", *SCORES)
+
+
+class Card(Strict):
+    """All that a folded network of one modality needs: where it is from, and a scan's way through it."""
+
+    format: Literal[2] = 2
+    run: str
+    commit: str
+    modality: str
+    weights: str  # file beside the card
+    labels: dict[str, int]  # structure -> value in a label map
+    network: NetworkSettings
+    modulated: bool  # the backbone took Φ into its weights; where a branch ends in no linear layer, it keeps Φ
+    preprocessing: dict[str, Any]
 
 
 @torch.inference_mode()
-def probabilities(network: Network, image: Tensor, modality: str, crop: Sequence[int], overlap: float) -> Tensor:
-    """Class probabilities (Z, D, H, W) of an image (1, D, H, W), from overlapping windows of size ``crop``.
+def probabilities(network: Network, image: Tensor, modality: str, overlap: float) -> Tensor:
+    """Class probabilities (Z, D, H, W) of an image (1, D, H, W), from overlapping windows of the network's size.
 
     Windows are weighted by a Gaussian; an image smaller than a window is padded with its minimum. A 2D
     network sees every slice with its neighbours.
     """
-    flat = network.spatial_dims == 2
-    window = crop[1:] if flat else crop
+    view = network.view
+    flat, window = view.spatial_dims == 2, view.size
     padded = pad_to(image, window, float(image.min()))
-    images = neighbouring_slices(padded, crop[0]) if flat else padded[None]
+    images = neighbouring_slices(padded, view.channels) if flat else padded[None]
     logits = sliding_window_inference(
         images, window, WINDOWS_AT_ONCE, lambda x: network.predict(x, modality), overlap, mode="gaussian"
     )
@@ -73,11 +82,10 @@ class Predictor:
         structures: Sequence[str],
         networks: dict[str, Network],
         preprocessing: dict[str, dict],
-        crop: Sequence[int],
         overlap: float,
     ):
         self.run, self.structures = run, structures
-        self.networks, self.preprocessing, self.crop, self.overlap = networks, preprocessing, crop, overlap
+        self.networks, self.preprocessing, self.overlap = networks, preprocessing, overlap
 
     @classmethod
     def load(cls, folder: Path, overlap: float, device: torch.device) -> Predictor:
@@ -88,33 +96,31 @@ class Predictor:
 
     @classmethod
     def of_run(cls, folder: Path, overlap: float, device: torch.device) -> Predictor:
-        """From the folder of a trained run. Raises RunError where it is incomplete."""
-        run, settings, record, state = read_run(folder)
-        flags = {**settings.flags, "eam": False, "icr": False}
-        network = build_network(run.task, run.modalities, flags, settings.network)
-        network.load_state_dict(inference_state(state, settings.flags["modulation"]))
+        """From the folder of a trained run, wherever it lies. Raises RunError where it is incomplete."""
+        settings, record, state = read_run(folder)
+        network = Network(settings.network.at_inference, settings.classes, settings.modalities)
+        network.load_state_dict(inference_state(state, settings.network.modulation is not None))
         network.to(device).eval()
-        networks = dict.fromkeys(run.modalities, network)
-        crop = settings.network["crop"]
-        return cls(run.key, settings.structures, networks, record["preprocessing"], crop, overlap)
+        networks = dict.fromkeys(settings.modalities, network)
+        return cls(settings.key, settings.structures, networks, record["preprocessing"], overlap)
 
     @classmethod
     def of_folded(cls, folder: Path, overlap: float, device: torch.device) -> Predictor:
-        """From the folded networks of ``folder``."""
-        networks, preprocessing = {}, {}
-        for path in sorted(folder.glob(FOLDED)):
-            card = json.loads(path.read_text("utf-8"))
-            modality = card["modality"]
-            network = build_network(card["task"], (modality,), matrix.variants()["backbone"].flags(), card["network"])
-            network.load_state_dict(load_file(folder / card["weights"]))
-            networks[modality], preprocessing[modality] = network.to(device).eval(), card["preprocessing"]
-        return cls(card["run"], list(card["labels"]), networks, preprocessing, card["network"]["crop"], overlap)
+        """From the folded networks of ``folder``. Raises RunError for a card of another version."""
+        cards = [_card(path) for path in sorted(folder.glob(FOLDED))]
+        networks = {}
+        for card in cards:
+            network = unfolded(card.network, len(card.labels) + 1, card.modality, card.modulated)
+            network.load_state_dict(load_file(folder / card.weights))
+            networks[card.modality] = network.to(device).eval()
+        preprocessing = {card.modality: card.preprocessing for card in cards}
+        return cls(cards[0].run, list(cards[0].labels), networks, preprocessing, overlap)
 
     def case_probabilities(self, case: sitk.Image, modality: str) -> np.ndarray:
         """Class probabilities (Z, D, H, W) on the grid of a preprocessed case."""
         network = self.networks[modality]
         image = torch.from_numpy(sitk.GetArrayFromImage(case))[None].to(next(network.parameters()).device)
-        return probabilities(network, image, modality, self.crop, self.overlap).cpu().numpy()
+        return probabilities(network, image, modality, self.overlap).cpu().numpy()
 
     def segment(self, scan: Scan) -> np.ndarray:
         """Label map (D, H, W) on the scan's own grid."""
@@ -122,85 +128,40 @@ class Predictor:
         return to_scan_grid(self.case_probabilities(case, scan.modality), case, scan.image)
 
 
-def read_run(folder: Path) -> tuple[matrix.Run, RunSettings, dict, dict[str, Tensor]]:
-    """A trained run: its key, settings, record and weights. Raises RunError where one is missing."""
-    run = matrix.Run.from_key(str(folder))
-    for name in ("settings.json", "run.json", "weights.safetensors"):
-        if not (folder / name).is_file():
-            raise RunError(f"{folder}: {name} is missing; is the run trained? Make it with snakemake {folder}/{name}")
-    settings = RunSettings.model_validate_json((folder / "settings.json").read_text("utf-8"))
-    record = json.loads((folder / "run.json").read_text("utf-8"))
-    return run, settings, record, load_file(folder / "weights.safetensors")
+def read_run(folder: Path) -> tuple[RunSettings, dict[str, Any], dict[str, Tensor]]:
+    """A trained run: its settings, record and weights. Raises RunError where one is missing or of another version."""
+    settings, record = read_settings(folder), read_record(folder)
+    return settings, record, load_file(folder / "weights.safetensors")
+
+
+def _card(path: Path) -> Card:
+    try:
+        return Card.model_validate_json(path.read_text("utf-8"))
+    except ValidationError:
+        raise RunError(f"{path}: no card of this version of ssc; fold the run again with `ssc fold`") from None
 
 
 def write_folded(folder: Path, out: Path) -> None:
-    """Fold a trained run into one plain network a modality: ``MODALITY.safetensors``, ``MODALITY.folded.json``.
-
-    The JSON holds all that a scan needs on its way: spacing, intensities, window, labels.
-    """
-    run, settings, record, state = read_run(folder)
-    if settings.flags["unet"]:
-        raise RunError(f"{folder}: a U-Net holds nothing to fold; give the run itself to ssc predict")
-    network = build_network(run.task, run.modalities, settings.flags, settings.network)
+    """Fold a trained run into one plain network a modality: ``MODALITY.safetensors``, ``MODALITY.folded.json``."""
+    settings, record, state = read_run(folder)
+    network = Network(settings.network, settings.classes, settings.modalities)
     network.load_state_dict(state)
-    labels = {structure.name: value for value, structure in enumerate(matrix.tasks()[run.task].structures, start=1)}
-    for modality in run.modalities:
+    for modality in settings.modalities:
+        folded = fold(network, modality)
         with whole(out / f"{modality}.safetensors") as path:
-            save_file(fold(network, modality).state_dict(), path)
-        card = {
-            "run": run.key,
-            "commit": record["commit"],
-            "task": run.task,
-            "backbone": matrix.tasks()[run.task].backbone,
-            "modality": modality,
-            "weights": f"{modality}.safetensors",
-            "labels": labels,
-            "network": {key: settings.network[key] for key in NETWORK_KEYS},
-            "preprocessing": record["preprocessing"][modality],
-        }
+            save_file(folded.state_dict(), path)
+        card = Card(
+            run=settings.key,
+            commit=record["commit"],
+            modality=modality,
+            weights=f"{modality}.safetensors",
+            labels={name: value for value, name in enumerate(settings.structures, start=1)},
+            network=folded.settings,
+            modulated=settings.network.modulation is not None,
+            preprocessing=record["preprocessing"][modality],
+        )
         with whole(out / FOLDED.replace("*", modality)) as path:
-            path.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
-
-
-def evaluate(folder: Path, part: str, overlap: float, raw: dict[str, Path], device: torch.device) -> None:
-    """Segment and score every case of a part of the run's split, on both grids.
-
-    Writes ``MODALITY_CASE.nii.gz`` in each scan's geometry and, last, ``scores.csv``.
-    """
-    predictor, run = Predictor.of_run(folder, overlap, device), matrix.Run.from_key(str(folder))
-    task, out = matrix.tasks()[run.task], run.predictions(part)
-    out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for modality in run.modalities:
-        if run.data == "phantom":
-            phantoms.ensure(task.modalities[modality], raw[modality])
-        archive = source(task.modalities[modality])
-        values = task.source_values(task.modalities[modality])
-        cases = matrix.cases_folder(run.data, run.scale, run.task, modality)
-        for case in run.cases[modality][part]:
-            scan = archive.read(raw[modality], case, values)
-            rows += _evaluate_case(predictor, scan, read_case(cases, case), task, out)
-    with whole(out / "scores.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _evaluate_case(
-    predictor: Predictor, scan: Scan, case: tuple[sitk.Image, sitk.Image], task: matrix.Task, out: Path
-) -> list[dict]:
-    names = [structure.name for structure in task.structures]
-    found = predictor.case_probabilities(case[0], scan.modality)
-    native = to_scan_grid(found, case[0], scan.image)
-    label = sitk.GetImageFromArray(native)
-    label.CopyInformation(scan.image)
-    sitk.WriteImage(label, str(out / f"{scan.modality}_{scan.case}.nii.gz"), useCompression=True)
-    grids = {"native": (native, scan.label), "preprocessed": (found.argmax(axis=0), case[1])}
-    rows = []
-    for grid, (prediction, truth) in grids.items():
-        scores = score_case(prediction, sitk.GetArrayFromImage(truth), truth.GetSpacing()[::-1], names)
-        rows += [{"case": scan.case, "modality": scan.modality, "grid": grid, **row} for row in scores]
-    return rows
+            path.write_text(card.model_dump_json(indent=1) + "\n", "utf-8")
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ssc import matrix
-from ssc.build import build_network
 from ssc.data.sampling import load_case
 from ssc.errors import RunError
 from ssc.inference import read_run
+from ssc.models.network import Network
 from ssc.whole import whole
 
 
@@ -22,15 +22,16 @@ def write_learned(folder: Path, out: Path) -> None:
 
     The npz holds, under ``MODALITY/``: ``image`` and ``label``, the window's middle slice (H, W); ``auxiliary``,
     class probabilities (Z, h, w) of the finest auxiliary map there; ``E1`` … ``E3`` (Z, Z) of every scale;
-    ``phi``, the mean of |Φ - 1| in every block and branch (blocks, 2). Raises RunError for a run without modules.
+    ``phi``, the mean of |Φ - 1| in every branch. Raises RunError for a run without modules.
     """
-    run, settings, _, state = read_run(folder)
-    if not settings.flags["eam"]:
-        raise RunError(f"{folder}: {run.variant} has no External Attention Modules; take a run of another variant")
-    network = build_network(run.task, run.modalities, settings.flags, settings.network).eval()
+    settings, _, state = read_run(folder)
+    if settings.network.eam is None:
+        raise RunError(f"{folder}: this variant has no External Attention Modules; take a run of another one")
+    network = Network(settings.network, settings.classes, settings.modalities).eval()
     network.load_state_dict(state)
-    windows = {m: _window(run, m, settings.network["crop"]) for m in run.modalities}
-    volumes = network.spatial_dims == 3
+    run = matrix.Run.from_key(settings.key)
+    windows = {m: _window(run, m, network.view.crop) for m in run.modalities}
+    volumes = network.view.spatial_dims == 3
     outputs = network({m: image[None] if volumes else image for m, (image, _) in windows.items()})
     arrays = {}
     for m, output in outputs.items():
@@ -41,8 +42,8 @@ def write_learned(folder: Path, out: Path) -> None:
         arrays[f"{m}/auxiliary"] = finest[:, finest.shape[1] // 2] if volumes else finest
         arrays |= {f"{m}/E{scale}": e[0] for scale, e in enumerate(output.semantics.correlations, start=1)}
         if network.modulation is not None:
-            pairs = network.modulation(network.class_embeddings[m].weight[None])
-            arrays[f"{m}/phi"] = torch.tensor([[float((phi - 1).abs().mean()) for phi in pair] for pair in pairs])
+            factors = network.modulation(network.class_embeddings[m].weight[None])
+            arrays[f"{m}/phi"] = torch.tensor([float((phi - 1).abs().mean()) for phi in factors])
     with whole(out) as path:
         np.savez_compressed(path, **{name: np.asarray(value) for name, value in arrays.items()})
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 
 from ssc.models.network import Output
+from ssc.settings import Objective
 
 _DICE_CE = DiceCELoss(include_background=False, softmax=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
 
@@ -73,29 +73,29 @@ def objective(
     outputs: dict[str, Output],
     labels: dict[str, Tensor],
     embeddings: dict[str, Tensor],
-    settings: dict[str, Any],
+    terms: Objective,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """L (Eq. 12) and its unweighted parts. A term takes part where ``settings`` hold its weight.
+    """L (Eq. 12) and its unweighted parts. A term takes part where its weight is not None.
 
-    labels: modality -> (B, 1, *S) of integers; embeddings: modality -> Q (Z, 4C).
+    labels: modality -> (B, 1, *S) of integers; embeddings: modality -> Q (Z, D).
     """
     parts = {f"seg_{m}": segmentation(output.logits, labels[m]) for m, output in outputs.items()}
     loss = sum(parts.values())
-    if "alpha" in settings:
+    if terms.alpha is not None:
         aux = {
-            f"aux_{m}": auxiliary(output.semantics.auxiliary, labels[m], settings["aux_target"])
+            f"aux_{m}": auxiliary(output.semantics.auxiliary, labels[m], terms.aux_target)
             for m, output in outputs.items()
         }
-        loss, parts = loss + settings["alpha"] * sum(aux.values()), parts | aux
+        loss, parts = loss + terms.alpha * sum(aux.values()), parts | aux
     correlations = {m: output.semantics.correlations for m, output in outputs.items() if output.semantics}
-    if "shuffled" in settings:
+    if terms.shuffled:
         embeddings, correlations = _shuffled(embeddings, correlations)
-    if "beta" in settings:
+    if terms.beta is not None:
         parts["mcr"] = modality_consistency(embeddings)
-        loss = loss + settings["beta"] * parts["mcr"]
-    if "gamma" in settings:
-        parts["icr"] = image_consistency(correlations, settings["tau"])
-        loss = loss + settings["gamma"] * parts["icr"]
+        loss = loss + terms.beta * parts["mcr"]
+    if terms.gamma is not None:
+        parts["icr"] = image_consistency(correlations, terms.tau)
+        loss = loss + terms.gamma * parts["icr"]
     return loss, {name: part.detach() for name, part in parts.items()}
 
 

@@ -1,4 +1,4 @@
-"""The experiment matrix: tasks, structures, variants, runs, and which run feeds which table.
+"""The experiment matrix: tasks, backbones, variants, runs, and which run feeds which table.
 
 Everything is read from ``config/matrix.yaml`` and ``config/splits.yaml``; nothing else in the project
 repeats it. Importing this module loads neither torch nor pandas.
@@ -6,43 +6,45 @@ repeats it. Importing this module loads neither torch nor pandas.
 
 from __future__ import annotations
 
+import csv
+import difflib
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PositiveInt, StrictBool, ValidationError
 
 from ssc.errors import RunError, SettingsError
+from ssc.settings import Branch, Strict
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVELOPMENT = "development"
 DATA, SCALES = ("phantom", "real"), ("smoke", "small", "paper")
 
 
-@dataclass(frozen=True)
-class Structure:
+class Structure(Strict):
     """One segmented structure; its label value is its place in the task's list, from 1."""
 
     name: str
     label: str
     colour: str
     outline: str
-    source_values: dict[str, tuple[int, int]]
+    source_values: dict[str, tuple[int, int]]  # archive -> first and last label value there
 
 
-@dataclass(frozen=True)
-class Task:
-    """A data set pair with its backbone. ``modalities`` maps a modality to its archive."""
+class Task(Strict):
+    """Scans of several modalities. ``modalities`` maps a modality to its archive."""
 
     name: str
-    splits: str  # the task whose splits it has: its own name, or that of the task it is like
     title: str
     published_as: str
-    spatial_dims: int
     backbone: str
     modalities: dict[str, str]
-    preprocessing: str
+    preprocessing: Literal["abdomen", "heart"]
     orientation: str
     draws: tuple[str, ...]
     main_table: str
@@ -58,36 +60,84 @@ class Task:
         return [structure.source_values[source] for structure in self.structures]
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A row of flags; what each one switches on stands in ``config/matrix.yaml``."""
+class BackboneRow(Strict):
+    """A network to be built; what each key means stands in ``config/matrix.yaml``."""
 
     name: str
     label: str
-    joint: bool = False
-    own_encoder: bool = False
-    eam: bool = False
-    modulation: bool = False
-    mcr: bool = False
-    icr: bool = False
-    annotated: dict[str, int] = field(default_factory=dict)
-    tau: float | None = None
-    shuffled: bool = False
-    unet: bool = False
-
-    def __post_init__(self):
-        if (self.mcr or self.icr) and not (self.joint and self.eam):
-            raise SettingsError(f"variant {self.name}: mcr and icr need joint and eam")
-        if self.unet and (self.eam or self.own_encoder or self.modulation):
-            raise SettingsError(f"variant {self.name}: a U-Net has no part of the method")
-
-    def flags(self) -> dict[str, bool]:
-        """The flags that decide which modules a network has."""
-        return {name: getattr(self, name) for name in ("own_encoder", "eam", "modulation", "icr", "unet")}
+    build: str
+    spatial_dims: Literal[2, 3]
+    arguments: dict[str, Any]
+    scales: dict[Literal["smoke", "small", "paper"], dict[str, Any]] = Field(default_factory=dict)
+    taps: tuple[str, ...] = ()
+    branches: tuple[Branch, ...] = ()
+    multiple_of: PositiveInt = 1
+    imagenet: Literal["swin_tiny", "swin_large"] | None = None
 
 
-@dataclass(frozen=True)
-class Table:
+def _times(text: Any) -> Any:
+    """'×2' -> 2.0; a number would not be a factor of the preset's value."""
+    if isinstance(text, str) and text.startswith("×"):
+        return float(text[1:])
+    raise ValueError(f"expected a factor of the preset's value such as '×2', found {text!r}")
+
+
+Factor = Annotated[float, BeforeValidator(_times), Field(gt=0)]
+
+
+class LossChanges(Strict):
+    """Weights and temperature of Eq. 9-12 instead of the configuration's."""
+
+    alpha: float | None = Field(None, ge=0)
+    beta: float | None = Field(None, ge=0)
+    gamma: float | None = Field(None, ge=0)
+    tau: float | None = Field(None, gt=0)
+    shuffled: StrictBool = False  # mcr and icr pair each class with a wrong one of the other modality (control)
+
+
+class Changes(Strict):
+    """What a row has instead of the configuration's values; of what depends on data or scale, a factor."""
+
+    losses: LossChanges = LossChanges()
+    steps: Factor | None = None
+    learning_rate: Factor | None = None
+    annotated: dict[str, PositiveInt] = Field(
+        default_factory=dict
+    )  # so many of a modality's training cases, drawn by the seed (few-shot)
+
+
+def _no_hyphen(name: str) -> str:
+    if "-" in name:
+        raise ValueError(f"'{name}': a hyphen parts a method from its modality in the names of runs; use _")
+    return name
+
+
+class Variant(Strict):
+    """A row of flags; what each one switches on stands in ``config/matrix.yaml``."""
+
+    name: Annotated[str, AfterValidator(_no_hyphen)]
+    label: str
+    backbone: str | None = None  # None: the task's
+    joint: StrictBool = False
+    image_embedding: StrictBool = True
+    own_encoder: StrictBool = False
+    eam: StrictBool = False
+    modulation: StrictBool = False
+    mcr: StrictBool = False
+    icr: StrictBool = False
+    settings: Changes = Changes()
+
+    def backbone_row(self, task: Task) -> BackboneRow:
+        """The backbone that the variant has on a task. Raises SettingsError where there is none of that name."""
+        name = self.backbone or task.backbone
+        if name not in backbones():
+            raise SettingsError(
+                f"config/matrix.yaml: variants.{self.name}: backbone '{name}' is none; {_nearest(name, backbones())}"
+            )
+        return backbones()[name]
+
+
+class Table(Strict):
     """A table: its methods in the paper's order, and where differences are taken from."""
 
     name: str
@@ -104,8 +154,7 @@ class Table:
         return tuple(method for method in self.methods if method in variants())
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(Strict):
     """A sentence of the paper, and the two methods whose printed means it rests on."""
 
     says: str
@@ -139,7 +188,7 @@ class Run:
         """
         parts = splits()[self.task][self.split]
         chosen = {modality: dict(parts[modality]) for modality in self.modalities}
-        for modality, count in variants()[self.variant].annotated.items():
+        for modality, count in variants()[self.variant].settings.annotated.items():
             order = {c: zlib.crc32(f"{self.seed} {modality} {c}".encode()) for c in chosen[modality]["train"]}
             chosen[modality]["train"] = sorted(order, key=order.get)[:count]
         return chosen
@@ -200,28 +249,77 @@ def _matrix() -> dict:
     return yaml.safe_load((ROOT / "config/matrix.yaml").read_text("utf-8"))
 
 
+def _read(kind: type[Strict], section: str, name: str, row: dict[str, Any]) -> Any:
+    """A row of the matrix, typed. Raises SettingsError in one line, with the nearest known name."""
+    try:
+        return kind.model_validate({"name": name, **row} if "name" in kind.model_fields else row)
+    except ValidationError as error:
+        raise SettingsError(f"config/matrix.yaml: {section}.{name}: {explain(error, kind)}") from None
+
+
+def explain(error: ValidationError, kind: type[BaseModel]) -> str:
+    """The first fault of a model's input, with the nearest known name for an unknown key."""
+    fault = error.errors()[0]
+    path, name = ".".join(map(str, fault["loc"])), str(fault["loc"][-1]) if fault["loc"] else ""
+    if fault["type"] == "missing":
+        return f"'{path}' is missing"
+    if fault["type"] != "extra_forbidden":
+        return f"{path} = {fault['input']!r}: {fault['msg']}"
+    fields: Any = kind
+    for part in fault["loc"][:-1]:
+        fields = _model_in(fields.model_fields[part].annotation) if isinstance(part, str) else fields
+    return f"unknown key '{path}'; {_nearest(name, fields.model_fields)}"
+
+
+def _model_in(annotation: Any) -> Any:
+    found = [annotation, *get_args(annotation)]
+    return next((kind for kind in found if hasattr(kind, "model_fields")), annotation)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = [k for k in known if k != "name"]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}."
+
+
 @cache
 def tasks() -> dict[str, Task]:
     """All tasks by name."""
-    return {name: _task(name, _with_likes("tasks", row)) for name, row in _matrix()["tasks"].items()}
+    return {name: _task(name, row) for name, row in _matrix()["tasks"].items()}
 
 
 def _task(name: str, row: dict) -> Task:
-    structures = tuple(
-        Structure(
-            **{key: entry[key] for key in ("name", "label", "colour", "outline")},
-            source_values={source: tuple(entry[source]) for source in row["modalities"].values()},
-        )
+    archives = list(row.get("modalities", {}).values())
+    structures = [
+        {k: v for k, v in entry.items() if k not in archives} | {"source_values": {a: entry[a] for a in archives}}
         for entry in row["structures"]
-    )
-    like = _matrix()["tasks"][name].get("like", name)
-    return Task(name, like, **{**row, "draws": tuple(row["draws"]), "structures": structures})
+    ]
+    return _read(Task, "tasks", name, {**row, "structures": structures})
 
 
 def _with_likes(section: str, row: dict) -> dict:
-    """The row, on top of the one that it is like."""
+    """The row, on top of the one that it is like; settings inside settings are merged."""
     own = {key: value for key, value in row.items() if key != "like"}
-    return {**_with_likes(section, _matrix()[section][row["like"]]), **own} if "like" in row else own
+    if "like" not in row:
+        return own
+    if row["like"] not in _matrix()[section]:
+        raise SettingsError(
+            f"config/matrix.yaml: {section}: like '{row['like']}'; {_nearest(row['like'], _matrix()[section])}"
+        )
+    return _merged(_with_likes(section, _matrix()[section][row["like"]]), own)
+
+
+def _merged(below: dict, above: dict) -> dict:
+    both = {
+        key: _merged(below[key], above[key])
+        for key in below.keys() & above.keys()
+        if _are_dicts(below[key], above[key])
+    }
+    return {**below, **above, **both}
+
+
+def _are_dicts(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 @cache
@@ -231,9 +329,38 @@ def archives() -> tuple[str, ...]:
 
 
 @cache
+def backbones() -> dict[str, BackboneRow]:
+    """All backbones by name."""
+    rows = _matrix()["backbones"]
+    return {name: _read(BackboneRow, "backbones", name, _with_likes("backbones", row)) for name, row in rows.items()}
+
+
+@cache
 def variants() -> dict[str, Variant]:
-    """All variants by name."""
-    return {name: Variant(name, **_with_likes("variants", row)) for name, row in _matrix()["variants"].items()}
+    """All variants by name. Raises SettingsError for a row that cannot be."""
+    rows = _matrix()["variants"]
+    found = {name: _read(Variant, "variants", name, _with_likes("variants", row)) for name, row in rows.items()}
+    for variant in found.values():
+        _check_variant(variant)
+    return found
+
+
+def _check_variant(variant: Variant) -> None:
+    place = f"config/matrix.yaml: variants.{variant.name}"
+    if (variant.mcr or variant.icr) and not (variant.joint and variant.eam):
+        raise SettingsError(f"{place}: mcr and icr need joint and eam")
+    unused = [
+        name
+        for name, flag in (("alpha", variant.eam), ("beta", variant.mcr), ("gamma", variant.icr), ("tau", variant.icr))
+        if getattr(variant.settings.losses, name) is not None and not flag
+    ]
+    if unused:
+        raise SettingsError(f"{place}: settings.losses.{unused[0]} has no use: the loss that it belongs to is off")
+    row = backbones().get(variant.backbone) if variant.backbone else None
+    if row and variant.eam and not row.build.startswith("ssc.") and not row.taps:
+        raise SettingsError(f"{place}: eam needs three maps; name them under backbones.{row.name}.taps")
+    if row and variant.modulation and not row.build.startswith("ssc.") and not row.branches:
+        raise SettingsError(f"{place}: modulation needs branches; name them under backbones.{row.name}.branches")
 
 
 @cache
@@ -241,28 +368,37 @@ def tables() -> dict[str, Table]:
     """All tables by name. Raises SettingsError for a reference that a table does not train, and a misspelt method."""
     found = {}
     for name, row in _matrix()["tables"].items():
+        if row.get("task") not in tasks():
+            raise SettingsError(f"config/matrix.yaml: tables.{name}: {_nearest(str(row.get('task')), tasks())}")
         draws = row.get("draws", tasks()[row["task"]].draws)
-        found[name] = Table(**{"name": name, **row, "methods": tuple(row["methods"]), "draws": tuple(draws)})
-        _check(found[name])
+        found[name] = _read(Table, "tables", name, {**row, "draws": draws})
+        _check_table(found[name])
     return found
 
 
-def _check(table: Table) -> None:
-    # A method that is no variant is literature, which only a printed table has.
-    unknown = set() if table.published else set(table.methods) - set(table.trained)
+def _check_table(table: Table) -> None:
+    # A method that is no variant is literature: the printed table must know it.
+    unknown = set(table.methods) - set(table.trained) - _printed(table.published)
     if table.reference not in table.trained:
         unknown.add(table.reference)
     if unknown:
+        name = sorted(unknown)[0]
         raise SettingsError(
-            f"config/matrix.yaml: table {table.name}: {', '.join(sorted(unknown))} is none of its variants, "
-            f"{', '.join(table.trained)}"
+            f"config/matrix.yaml: tables.{table.name}: '{name}' is no variant; {_nearest(name, variants())}"
         )
+
+
+@cache
+def _printed(number: str | None) -> set[str]:
+    """The methods of a table of the paper."""
+    with (ROOT / "ssc/results/published.csv").open(encoding="utf-8") as file:
+        return {row["method"] for row in csv.DictReader(file) if row["table"] == number}
 
 
 @cache
 def claims(task: str) -> tuple[tuple[str, Claim], ...]:
     """Every claim on a task whose methods a table trains, with that table. Raises SettingsError."""
-    found = [Claim(**{**row, "tables": tuple(row["tables"])}) for row in _matrix()["claims"]]
+    found = [_read(Claim, "claims", str(number), row) for number, row in enumerate(_matrix()["claims"], start=1)]
     published = {name for name, table in tables().items() if table.published}
     for claim in found:
         if unknown := {claim.method, claim.reference} - set(variants()) | set(claim.tables) - published:
@@ -276,11 +412,19 @@ def claims(task: str) -> tuple[tuple[str, Claim], ...]:
     )
 
 
+def check() -> None:
+    """Read every row, so that a slip is found before anything runs. Raises SettingsError."""
+    for table in tables().values():
+        for method in table.trained:
+            variants()[method].backbone_row(tasks()[table.task])
+    for task in tasks():
+        claims(task)
+
+
 @cache
 def splits() -> dict[str, dict[str, dict[str, dict[str, list[str]]]]]:
     """Case ids by task, split, modality and part (train, validation, test)."""
-    written = yaml.safe_load((ROOT / "config/splits.yaml").read_text("utf-8"))
-    return {name: written[task.splits] for name, task in tasks().items()}
+    return yaml.safe_load((ROOT / "config/splits.yaml").read_text("utf-8"))
 
 
 def archive_cases(archive: str) -> list[str]:

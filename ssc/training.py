@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ssc import matrix
-from ssc.build import build_network
-from ssc.config import TRAINING_CODE, RunSettings, fingerprint
 from ssc.data.sampling import Sampler, load_case
 from ssc.data.verify import file_sha256
 from ssc.errors import RunError
@@ -33,6 +31,8 @@ from ssc.losses import objective
 from ssc.metrics import dice
 from ssc.models.network import Network, initialise, parameter_count
 from ssc.models.pretrained import Report, load_imagenet
+from ssc.runs import RunSettings, read_settings, training_code, version_of
+from ssc.settings import Optimiser
 from ssc.whole import whole
 
 VALIDATION_OVERLAP = 0.25
@@ -47,9 +47,9 @@ def train(folder: Path, imagenet: Path | None, threads: int, device: torch.devic
     ``imagenet``: the checkpoint, where the settings ask for one. Raises RunError where they do and there is
     none, where another process trains the same run, and where a loss is not finite.
     """
-    run = matrix.Run.from_key(str(folder))
-    settings = RunSettings.model_validate_json((folder / "settings.json").read_text("utf-8"))
-    if settings.code != fingerprint(*TRAINING_CODE):
+    settings = read_settings(folder)
+    run = matrix.Run.from_key(settings.key)
+    if settings.code != training_code(settings.network):
         raise RunError(f"{run.key}: the code has changed since settings.json was written; run snakemake again")
     if settings.init == "imagenet" and imagenet is None:
         raise RunError(f"{run.key}: init is imagenet; give its weights with --imagenet, or set init=random")
@@ -80,7 +80,7 @@ def _train(
     training = Training(run, settings, imagenet, device)
     if saved:
         training.restore(saved)
-        print(f"{run.key}: goes on at step {training.step} of {settings.steps}", file=sys.stderr)
+        print(f"{run.key}: goes on at step {training.step} of {settings.optimiser.steps}", file=sys.stderr)
     gc.freeze()  # else every collection walks through all that torch and MONAI have loaded
     training.finish(identity)
     _write_results(training, folder, identity)
@@ -105,16 +105,14 @@ class Training:
 
     def __init__(self, run: matrix.Run, settings: RunSettings, imagenet: Path | None, device: torch.device):
         self.run, self.settings, self.device = run, settings, device
-        self.task, choice = matrix.tasks()[run.task], settings.optimiser
-        self.network = build_network(run.task, run.modalities, settings.flags, settings.network)
-        initialise(self.network, run.seed)
+        self.network = initialise(Network(settings.network, settings.classes, run.modalities), run.seed)
         self.imagenet = load_imagenet(self.network, imagenet) if imagenet else None
         self.network.to(device)
-        self.optimiser = _optimiser(self.network, choice)
-        self.scheduler = _schedule(self.optimiser, choice, settings.steps)
+        self.optimiser = _optimiser(self.network, settings.optimiser)
+        self.scheduler = _schedule(self.optimiser, settings.optimiser)
         self.step, self.seconds, self.history, self.commit = 0, 0.0, [], commit()
-        shape = self.task.classes, self.task.spatial_dims
-        self.sampler = Sampler(self._load("train"), settings.sampling, settings.augmentation_strength, *shape, run.seed)
+        view = settings.network.view
+        self.sampler = Sampler(self._load("train"), settings.sampling, view, settings.classes, run.seed)
         self.validation = self._load("validation")
 
     def _load(self, part: str) -> dict[str, list[tuple[Tensor, Tensor]]]:
@@ -122,7 +120,7 @@ class Training:
         loaded = {}
         for m in self.run.modalities:
             folder = matrix.cases_folder(self.run.data, self.run.scale, self.run.task, m)
-            pairs = (load_case(folder, case, self.settings.sampling["crop"]) for case in self.settings.cases[m][part])
+            pairs = (load_case(folder, case, self.settings.network.view.crop) for case in self.settings.cases[m][part])
             loaded[m] = [(image.to(self.device), label.to(self.device)) for image, label in pairs]
         return loaded
 
@@ -141,8 +139,9 @@ class Training:
 
     def finish(self, identity: dict[str, Any]) -> None:
         """All steps that are left, with log, validation and saves on the way."""
-        steps, choice = self.settings.steps, self.settings.optimiser
-        validate_at = {round(steps * (i + 1) / choice["validations"]) for i in range(choice["validations"])}
+        choice = self.settings.optimiser
+        steps = choice.steps
+        validate_at = {round(steps * (i + 1) / choice.validations) for i in range(choice.validations)}
         log_every = max(1, steps // LOGS_A_RUN)
         bar = tqdm(total=steps, initial=self.step, desc=self.run.key, unit="step", disable=not sys.stderr.isatty())
         while self.step < steps:
@@ -158,7 +157,7 @@ class Training:
             if row:
                 self.history.append(row)
                 self._log(row)
-            if self.step % choice["save_every"] == 0 or self.step == steps:
+            if self.step % choice.save_every == 0 or self.step == steps:
                 self.save(identity)
             bar.update()
         bar.close()
@@ -173,10 +172,10 @@ class Training:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             outputs = self.network(images, drop)
         embeddings = {m: entry.weight for m, entry in self.network.class_embeddings.items()}
-        loss, parts = objective(outputs, labels, embeddings, self.settings.losses)
+        loss, parts = objective(outputs, labels, embeddings, self.settings.objective)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.optimiser["clip"], foreach=True)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.optimiser.clip, foreach=True)
         if not torch.isfinite(loss + norm):  # before a step could spoil the weights
             raise RunError(self._not_finite(batch, {**parts, "gradient": norm}))
         self.optimiser.step()
@@ -201,13 +200,13 @@ class Training:
         for m, cases in self.validation.items():
             scores = []
             for image, label in cases:
-                found = probabilities(self.network, image, m, self.settings.network["crop"], VALIDATION_OVERLAP)
+                found = probabilities(self.network, image, m, VALIDATION_OVERLAP)
                 found, truth = found.argmax(dim=0).cpu().numpy(), label[0].cpu().numpy()
-                present = [(v, truth == v) for v in range(1, self.task.classes) if (truth == v).any()]
+                present = [(v, truth == v) for v in range(1, self.settings.classes) if (truth == v).any()]
                 scores += [(v, dice(found == v, mask)) for v, mask in present]
-            for value, structure in enumerate(self.task.structures, start=1):
+            for value, structure in enumerate(self.settings.structures, start=1):
                 values = [score for v, score in scores if v == value]
-                row |= {f"dice_{m}_{structure.name}": sum(values) / len(values)} if values else {}
+                row |= {f"dice_{m}_{structure}": sum(values) / len(values)} if values else {}
         return {**row, "dice": sum(row.values()) / len(row)}
 
     def embedding_cosines(self) -> dict[str, float]:
@@ -215,39 +214,38 @@ class Training:
         weights = [entry.weight.detach() for entry in self.network.class_embeddings.values()]
         if len(weights) < 2:
             return {}
-        names = ["background", *(structure.name for structure in self.task.structures)]
+        names = ["background", *self.settings.structures]
         cosines = torch.cosine_similarity(*weights[:2], dim=-1).tolist()
         return {f"cosine_{name}": cosine for name, cosine in zip(names, cosines, strict=True)}
 
     def _log(self, row: dict[str, float]) -> None:
-        left = self.seconds / self.step * (self.settings.steps - self.step)
+        steps = self.settings.optimiser.steps
+        left = self.seconds / self.step * (steps - self.step)
         shown = " ".join(f"{name} {value:.4g}" for name, value in row.items() if not name.startswith(UNSHOWN))
         times = f"{self.seconds:.0f} s, {left:.0f} s left"
-        tqdm.write(f"step {self.step}/{self.settings.steps} {times}: {shown}", file=sys.stderr)
+        tqdm.write(f"step {self.step}/{steps} {times}: {shown}", file=sys.stderr)
 
 
-def _optimiser(network: Network, choice: dict[str, Any]) -> torch.optim.Optimizer:
+def _optimiser(network: Network, choice: Optimiser) -> torch.optim.Optimizer:
     """AdamW; weight decay on all that has more than one axis."""
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     return torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": choice["weight_decay"]}, {"params": vectors, "weight_decay": 0.0}],
-        lr=choice["learning_rate"],
-        betas=(0.9, choice["beta2"]),
+        [{"params": matrices, "weight_decay": choice.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        lr=choice.learning_rate,
+        betas=(0.9, choice.beta2),
         fused=True,
     )
 
 
-def _schedule(
-    optimiser: torch.optim.Optimizer, choice: dict[str, Any], steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if choice["schedule"] == "one_cycle":
+def _schedule(optimiser: torch.optim.Optimizer, choice: Optimiser) -> torch.optim.lr_scheduler.LRScheduler:
+    if choice.schedule == "one_cycle":
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, choice["learning_rate"], steps, pct_start=choice["warm_up"], cycle_momentum=False
+            optimiser, choice.learning_rate, choice.steps, pct_start=choice.warm_up, cycle_momentum=False
         )
-    warm_up = max(1, round(choice["warm_up"] * steps))
+    warm_up = max(1, round(choice.warm_up * choice.steps))
     rising = torch.optim.lr_scheduler.LinearLR(optimiser, 1 / warm_up, total_iters=warm_up)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps - warm_up))
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, choice.steps - warm_up))
     return torch.optim.lr_scheduler.SequentialLR(optimiser, [rising, falling], milestones=[warm_up])
 
 
@@ -277,6 +275,7 @@ def _record(training: Training, identity: dict[str, Any]) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "monai": monai.__version__,
+        "backbone": version_of(training.settings.network.backbone.build),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})",
         "cores": os.cpu_count(),
         "threads": identity["threads"],

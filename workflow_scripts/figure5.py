@@ -10,7 +10,9 @@ from ssc.results.tables import read_scores
 with logged(snakemake.log[0]):
     spec = snakemake.params.spec
     runs = [matrix.Run.from_key(key) for key in spec["runs"]]
-    temperatures = {v.name: v.tau or spec["tau"] for v in (matrix.variants()[run.variant] for run in runs) if v.icr}
+    temperatures = {
+        v.name: v.settings.losses.tau or spec["tau"] for v in (matrix.variants()[run.variant] for run in runs) if v.icr
+    }
     note = f"{spec['data']} data, {spec['scale']} scale, {len({run.split for run in runs})} draws"
     reference = matrix.tables()["tau"].reference
     figure = figure5(pd.read_csv(snakemake.input.table), temperatures, read_scores(runs), reference, note)

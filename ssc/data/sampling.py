@@ -29,6 +29,7 @@ from monai.transforms.utils import map_classes_to_indices
 from torch import Tensor
 
 from ssc.data.preprocess import read_case
+from ssc.settings import Sampling, View
 
 Size = tuple[int, ...]
 MOST_CENTRES = 1_000_000  # of crops, a class and case; 8 bytes each
@@ -53,16 +54,15 @@ def neighbouring_slices(image: Tensor, slices: int) -> Tensor:
     return padded[0].unfold(0, slices, 1).permute(0, 3, 1, 2)
 
 
-def augmentation(settings: dict[str, Any], strength: float, classes: int, spatial_dims: int) -> Compose:
+def augmentation(settings: Sampling, view: View, classes: int) -> Compose:
     """Crop around a class drawn by ``class_ratios``, then change geometry and intensities at random.
 
     In 2D the crop's slices become the image's channels and the label is the middle one's. Rotation turns
     about the slice axis only, since MONAI turns voxels and these are not cubes; borders repeat the edge,
     never a mirror image.
     """
-    p, crop, shift = settings["probability"], settings["crop"], settings["translation"]
-    scaling, intensity = settings["scaling"] * strength, settings["intensity"] * strength
-    rotation = float(np.deg2rad(settings["rotation_deg"] * strength))
+    p, crop, shift, volumes = settings.probability, view.crop, settings.translation, view.spatial_dims == 3
+    rotation = float(np.deg2rad(settings.rotation_deg))
     to_plane = SqueezeDimd("image", dim=0), Lambdad("label", lambda label: label[:, crop[0] // 2])
     return Compose(
         [
@@ -70,25 +70,25 @@ def augmentation(settings: dict[str, Any], strength: float, classes: int, spatia
                 ["image", "label"],
                 label_key="label",
                 spatial_size=crop,
-                ratios=list(settings["class_ratios"]),
+                ratios=list(settings.class_ratios),
                 num_classes=classes,
                 indices_key="indices",
                 warn=False,
             ),
-            *(to_plane if spatial_dims == 2 else ()),
+            *(() if volumes else to_plane),
             RandAffined(
                 ["image", "label"],
                 prob=p,
-                rotate_range=(rotation, 0, 0) if spatial_dims == 3 else (rotation,),
-                translate_range=((0, shift, shift) if spatial_dims == 3 else (shift, shift)),
-                scale_range=(scaling,) * spatial_dims,  # one number would scale the first axis alone
+                rotate_range=(rotation, 0, 0) if volumes else (rotation,),
+                translate_range=((0, shift, shift) if volumes else (shift, shift)),
+                scale_range=(settings.scaling,) * view.spatial_dims,  # one number would scale the first axis alone
                 mode=["bilinear", "nearest"],
                 padding_mode="border",
             ),
-            RandScaleIntensityd("image", factors=intensity, prob=p),
-            RandShiftIntensityd("image", offsets=intensity, prob=p),
-            RandAdjustContrastd("image", prob=p, gamma=tuple(settings["gamma"])),
-            RandGaussianNoised("image", prob=p, std=settings["noise"] * strength),
+            RandScaleIntensityd("image", factors=settings.intensity, prob=p),
+            RandShiftIntensityd("image", offsets=settings.intensity, prob=p),
+            RandAdjustContrastd("image", prob=p, gamma=settings.gamma),
+            RandGaussianNoised("image", prob=p, std=settings.noise),
         ]
     )
 
@@ -99,15 +99,14 @@ class Sampler:
     def __init__(
         self,
         cases: dict[str, list[tuple[Tensor, Tensor]]],
-        settings: dict[str, Any],
-        strength: float,
+        settings: Sampling,
+        view: View,
         classes: int,
-        spatial_dims: int,
         seed: int,
     ):
         set_track_meta(False)
-        self.images, self.seed = settings["images"], seed
-        self.transform = augmentation(settings, strength, classes, spatial_dims)
+        self.images, self.seed = settings.images, seed
+        self.transform = augmentation(settings, view, classes)
         self.cases = {
             modality: [
                 {

@@ -1,7 +1,7 @@
 """The External Attention Module (Sec. 2.2, Eq. 1-8): class embeddings meet the feature maps of an image.
 
 It takes feature maps and embeddings and knows no backbone. Symbols as in the paper: Z classes, N heads,
-P positions of a map, D channels (4C, 2C, C at the three scales), B images.
+P positions of a map, D channels (4C, 2C, C at the three scales of the paper's backbones), B images.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ssc.models.windows import Mlp
+from ssc.errors import SettingsError
+from ssc.models.mlp import Mlp
 
 
 @dataclass
@@ -26,20 +27,22 @@ class Semantics:
 class ExternalAttention(nn.Module):
     """The module of one modality at one scale.
 
-    What no loss can reach is not built: ``last`` drops the value path that would feed a next scale,
-    ``correlations=False`` the filters of Eq. 6. ``map_scale``: 'none' as printed, or 'sqrt_d'.
+    What no loss can reach is not built: without ``next_width`` the value path that would feed a next scale is left
+    out, with ``correlations=False`` the filters of Eq. 6. ``map_scale``: 'none' as printed, or 'sqrt_d'.
     """
 
-    def __init__(self, width: int, heads: int, classes: int, last: bool, correlations: bool, map_scale: str):
+    def __init__(
+        self, width: int, next_width: int | None, heads: int, classes: int, correlations: bool, map_scale: str
+    ):
         super().__init__()
         if width % heads:
-            raise ValueError(f"External Attention Module: width {width} is no multiple of {heads} heads")
+            raise SettingsError(f"External Attention Module: width {width} is no multiple of {heads} heads")
         self.heads, self.map_scale, self.attention_scale = heads, map_scale, (width // heads) ** -0.5
         self.norm_query = nn.LayerNorm(width)
         self.norm_map = nn.LayerNorm(width)
         self.to_query = nn.Linear(width, width, bias=False)  # W_Q
         self.to_key = nn.Linear(width, width, bias=False)  # W_K
-        self.update = None if last else EmbeddingUpdate(width, heads)
+        self.update = None if next_width is None else EmbeddingUpdate(width, next_width, heads)
         self.filters = SemanticFilters(classes, width, heads) if correlations else None
         # F_1x1 of Eq. 9: the N maps of class j to one logit map.
         self.auxiliary = nn.Conv1d(classes * heads, classes, 1, groups=classes)
@@ -47,7 +50,7 @@ class ExternalAttention(nn.Module):
     def forward(self, query: Tensor, features: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """query (B, Z, D), features (B, *S, D) -> auxiliary logits (B, Z, *S), E (B, Z, Z), next query.
 
-        E is None without filters, the next query (B, Z, D/2) is None at the last scale.
+        E is None without filters, the next query (B, Z, next width) is None at the last scale.
         """
         size = features.shape[1:-1]
         normed = self.norm_map(features.flatten(1, -2))  # (B, P, D)
@@ -66,19 +69,19 @@ class ExternalAttention(nn.Module):
 
 
 class EmbeddingUpdate(nn.Module):
-    """The value path: Eq. 2-5, and the halving that gives the next scale's class embeddings."""
+    """The value path: Eq. 2-5, and the change of width that gives the next scale's class embeddings."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, next_width: int, heads: int):
         super().__init__()
         self.heads = heads
         self.to_value = nn.Linear(width, width, bias=False)  # W_V
         self.projection = nn.Linear(width, width, bias=False)  # W_O
         self.norm = nn.LayerNorm(width)
         self.mlp = Mlp(width)
-        self.reduce = nn.Linear(width, width // 2)  # the paper's 1x1 convolution
+        self.reduce = nn.Linear(width, next_width)  # the paper's 1x1 convolution, which halves
 
     def forward(self, query: Tensor, attention: Tensor, features: Tensor) -> Tensor:
-        """query (B, Z, D), attention (B, N, Z, P) before the softmax, features (B, P, D) -> (B, Z, D/2)."""
+        """query (B, Z, D), attention (B, N, Z, P) before the softmax, features (B, P, D) -> (B, Z, next width)."""
         v = self.to_value(features).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, N, P, d)
         mixed = attention.softmax(dim=-1) @ v  # (B, N, Z, d), Eq. 2: softmax over positions
         query = self.projection(mixed.transpose(1, 2).flatten(2)) + query  # Eq. 3-4
@@ -117,11 +120,12 @@ class ExternalAttentionModules(nn.Module):
     def __init__(self, widths: Sequence[int], heads: int, classes: int, correlations: bool, map_scale: str):
         super().__init__()
         self.scales = nn.ModuleList(
-            ExternalAttention(width, heads, classes, width == widths[-1], correlations, map_scale) for width in widths
+            ExternalAttention(width, following, heads, classes, correlations, map_scale)
+            for width, following in zip(widths, [*widths[1:], None], strict=True)
         )
 
     def forward(self, class_embeddings: Tensor, maps: Sequence[Tensor]) -> Semantics:
-        """class_embeddings Q (Z, 4C), maps (B, *S, D) coarse to fine."""
+        """class_embeddings Q (Z, D of the coarsest map), maps (B, *S, D) coarse to fine."""
         query = class_embeddings.expand(len(maps[0]), -1, -1)
         found = Semantics([], [])
         for module, features in zip(self.scales, maps, strict=True):

@@ -1,6 +1,6 @@
 """Modality-aware channel multiplication (Eq. 13-15), and stochastic depth by the same hook.
 
-Both are factors on the residual branches of a backbone's Transformer blocks.
+Both are factors on the residual branches of a backbone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Modulation(nn.Module):
         self.residual, self.branch_widths = residual, list(branch_widths)
         self.aggregate = nn.Parameter(torch.empty(classes))  # w_1
         # W_2 and W_3 of every block, side by side: one product instead of dozens.
-        self.projection = nn.Linear(embedding_width, 2 * sum(branch_widths), bias=False)
+        self.projection = nn.Linear(embedding_width, sum(branch_widths), bias=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -32,19 +32,18 @@ class Modulation(nn.Module):
         if self.residual:
             nn.init.zeros_(self.projection.weight)
 
-    def forward(self, class_embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Q of each image's modality (B, Z, 4C) -> for each block Φ1, Φ2, each (B, width)."""
+    def forward(self, class_embeddings: Tensor) -> list[Tensor]:
+        """Q of each image's modality (B, Z, D) -> Φ of each branch, (B, width)."""
         omega = torch.einsum("z,bzc->bc", self.aggregate, class_embeddings)
         phi = self.projection(omega) + (1.0 if self.residual else 0.0)
-        vectors = phi.split([width for width in self.branch_widths for _ in range(2)], dim=-1)
-        return list(zip(vectors[::2], vectors[1::2], strict=True))
+        return list(phi.split(self.branch_widths, dim=-1))
 
 
 def stochastic_depth(rates: Sequence[float], images: int, seed: int, step: int, modality: str) -> Tensor:
-    """Factors (blocks, 2, images): 0 for a dropped branch of an image, else 1 / (1 - rate).
+    """Factors (branches, images): 0 for a dropped branch of an image, else 1 / (1 - rate).
 
     Drawn from a generator of their own, so that pairing and resuming see the same draws.
     """
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {step} {modality} depth".encode()))
-    keep = 1 - torch.tensor(rates)[:, None, None]
-    return (torch.rand(len(rates), 2, images, generator=generator) < keep) / keep
+    keep = 1 - torch.tensor(rates)[:, None]
+    return (torch.rand(len(rates), images, generator=generator) < keep) / keep

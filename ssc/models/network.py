@@ -1,4 +1,4 @@
-"""A variant of the paper, assembled from flags: image embeddings, backbone, EAMs, modulation."""
+"""A variant of the paper, assembled from its settings: image embeddings, backbone, EAMs, modulation."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ssc.errors import SettingsError
+from ssc.models.backbones.base import Backbone, Factors, Features
+from ssc.models.backbones.build import build_backbone
+from ssc.models.backbones.transformer import Transformer
 from ssc.models.eam import ExternalAttentionModules, Semantics
 from ssc.models.modulation import Modulation, stochastic_depth
-from ssc.models.nnformer import NNFormer
-from ssc.models.swin_unet import SwinUnet
-from ssc.models.windows import Scales
-
-BACKBONES = {"nnformer": NNFormer, "swin_unet": SwinUnet}
+from ssc.settings import NetworkSettings
 
 
 @dataclass
@@ -61,50 +60,44 @@ class ClassEmbeddings(nn.Module):
 class Network(nn.Module):
     """One network for ``modalities``.
 
-    ``flags``: own_encoder, eam, modulation, icr, as in ``config/matrix.yaml``; ``settings``: the network's
-    part of a run's settings. Without ``eam`` it is also the network of inference: a state of the full one
-    fits once the modules' entries are left out (``inference_state``).
+    Without ``settings.eam`` it is also the network of inference: a state of the full one fits once the modules'
+    entries are left out (``inference_state``). Raises SettingsError where the backbone lacks what a part needs.
     """
 
-    def __init__(
-        self,
-        backbone: str,
-        spatial_dims: int,
-        classes: int,
-        modalities: Sequence[str],
-        flags: dict[str, bool],
-        settings: dict[str, Any],
-    ):
+    def __init__(self, settings: NetworkSettings, classes: int, modalities: Sequence[str]):
         super().__init__()
-        self.modalities, self.spatial_dims = tuple(modalities), spatial_dims
-        kind, width = BACKBONES[backbone], settings["width"]
-        arguments = {key: settings[key] for key in ("crop", "width", "heads", "windows")}
-        self.image_embedding = nn.ModuleDict({m: ImageEmbedding(kind.in_channels, spatial_dims) for m in modalities})
-        shared = kind(**arguments, classes=classes)
-        self.decoder, self.heads, self.encoder = shared.decoder, shared.heads, shared.encoder
-        if flags["own_encoder"]:
-            self.encoder = nn.ModuleDict({m: kind(**arguments, classes=classes).encoder for m in modalities})
-        self.branch_rates = kind.branch_rates(settings["stochastic_depth"])
-        map_widths = kind.map_widths(width)
+        self.settings, self.view, self.modalities = settings, settings.view, tuple(modalities)
+        self.image_embedding = nn.ModuleDict()
+        if settings.image_embedding:
+            channels, dims = self.view.channels, self.view.spatial_dims
+            self.image_embedding.update({m: ImageEmbedding(channels, dims) for m in modalities})
+        self.backbone = build_backbone(settings.backbone, self.view, classes)
+        _check(settings, self.backbone)
+        self.own_encoders = nn.ModuleDict()
+        if settings.own_encoder:
+            kinds = {m: build_backbone(settings.backbone, self.view, classes) for m in modalities}
+            self.own_encoders.update({m: kind.encoder for m, kind in kinds.items()})
+            self.backbone.encoder = None
+        map_widths = self.backbone.map_widths
         self.class_embeddings, self.eam, self.modulation = nn.ModuleDict(), nn.ModuleDict(), None
-        if flags["eam"] or flags["modulation"]:
+        if settings.eam or settings.modulation:
             self.class_embeddings.update({m: ClassEmbeddings(classes, map_widths[0]) for m in modalities})
-        if flags["eam"]:
-            arguments = (map_widths, settings["eam_heads"], classes, flags["icr"], settings["map_scale"])
+        if settings.eam:
+            chosen = settings.eam
+            arguments = (map_widths, chosen.heads, classes, chosen.correlations, chosen.map_scale)
             self.eam.update({m: ExternalAttentionModules(*arguments) for m in modalities})
-        if flags["modulation"]:
-            residual = settings["modulation"] == "residual"
-            self.modulation = Modulation(classes, map_widths[0], kind.branch_widths(width), residual)
+        if settings.modulation:
+            residual = settings.modulation == "residual"
+            self.modulation = Modulation(classes, map_widths[0], self.backbone.branch_widths, residual)
 
     def forward(self, images: dict[str, Tensor], drop: dict[str, Tensor] | None = None) -> dict[str, Output]:
         """images: modality -> (B, channels, *S). All modalities pass the shared parts in one batch.
 
-        ``drop``: stochastic depth, modality -> (blocks, 2, B).
+        ``drop``: stochastic depth, modality -> (branches, B).
         """
         counts = [len(image) for image in images.values()]
-        size = next(iter(images.values())).shape[2:]
-        maps = self._decoder_maps(images, drop)
-        logits = [scale.split(counts) for scale in self.heads(maps, size)]
+        maps, logits = self._features(images, drop)
+        logits = [scale.split(counts) for scale in logits]
         maps = [scale.split(counts) for scale in maps]
         outputs = {}
         for i, m in enumerate(images):
@@ -118,56 +111,61 @@ class Network(nn.Module):
 
     def predict(self, image: Tensor, modality: str) -> Tensor:
         """Logits (B, Z, *S) of images of one modality; External Attention Modules take no part."""
-        maps = self._decoder_maps({modality: image}, None)
-        return self.heads(maps, image.shape[2:], only_finest=True)[0]
+        return self._features({modality: image}, None, only_finest=True).logits[0]
 
-    def _decoder_maps(self, images: dict[str, Tensor], drop: dict[str, Tensor] | None) -> list[Tensor]:
-        embedded = {m: self.image_embedding[m](image) for m, image in images.items()}
+    def _features(
+        self, images: dict[str, Tensor], drop: dict[str, Tensor] | None, only_finest: bool = False
+    ) -> Features:
+        """The backbone's maps and logits of all images, one modality after the other."""
+        embedded = {m: self.image_embedding[m](x) if self.image_embedding else x for m, x in images.items()}
         counts = {m: len(image) for m, image in images.items()}
-        scales = self._branch_scales(counts, drop)
-        encoder_blocks = len(scales) - 2 * len(self.decoder.stages)
-        if isinstance(self.encoder, nn.ModuleDict):
-            own = _by_modality(scales[:encoder_blocks], counts)
-            skips = [self.encoder[m](image, own[m]) for m, image in embedded.items()]
-            skips = [torch.cat(level) for level in zip(*skips, strict=True)]
-        else:
-            skips = self.encoder(torch.cat(list(embedded.values())), scales[:encoder_blocks])
-        return self.decoder(skips, scales[encoder_blocks:])
+        factors = self._factors(counts, drop)
+        if not self.own_encoders:
+            return self.backbone(torch.cat(list(embedded.values())), factors, only_finest)
+        own = _by_modality(factors, counts)
+        skips = [self.backbone.encode(image, own[m], self.own_encoders[m]) for m, image in embedded.items()]
+        skips = [torch.cat(level) for level in zip(*skips, strict=True)]
+        size = next(iter(images.values())).shape[2:]
+        return self.backbone.decode(skips, size, factors, only_finest)
 
-    def _branch_scales(self, counts: dict[str, int], drop: dict[str, Tensor] | None) -> list[Scales | None]:
-        """Factors of every block's two branches, (B, 1, …, 1, C or 1) for all images; None: no factor."""
-        scales = [None] * len(self.branch_rates)
+    def _factors(self, counts: dict[str, int], drop: dict[str, Tensor] | None) -> Factors | None:
+        """Factors of every branch, (B, C or 1) for all images; None: no factor."""
+        factors = None
         if self.modulation is not None:
             embeddings = [self.class_embeddings[m].weight for m, count in counts.items() for _ in range(count)]
             embeddings = torch.stack(embeddings)
             with torch.autocast(embeddings.device.type, enabled=False):  # bfloat16 cannot tell 1.003 from 1
-                scales = [tuple(map(self._spread, pair)) for pair in self.modulation(embeddings)]
+                factors = self.modulation(embeddings)
         if drop is not None:
-            kept = torch.cat([drop[m] for m in counts], dim=-1)[..., None]  # (blocks, 2, B, 1)
+            kept = torch.cat([drop[m] for m in counts], dim=-1)[..., None]  # (branches, B, 1)
             kept = kept.to(next(self.parameters()).device)
-            kept = [tuple(map(self._spread, pair)) for pair in kept]
-            scales = (
-                kept if scales[0] is None else [(a * c, b * d) for (a, b), (c, d) in zip(scales, kept, strict=True)]
-            )
-        return scales
-
-    def _spread(self, factor: Tensor) -> Tensor:
-        """(B, C) -> (B, 1, …, 1, C), over the positions of a channels-last map."""
-        return factor.view(len(factor), *(1,) * self.spatial_dims, -1)
+            factors = list(kept) if factors is None else [a * b for a, b in zip(factors, kept, strict=True)]
+        return factors
 
     def draw_depth(self, counts: dict[str, int], seed: int, step: int) -> dict[str, Tensor] | None:
         """Stochastic depth of one training step, or None where the rate is 0."""
-        if not any(self.branch_rates):
+        rates = self.backbone.branch_rates
+        if not any(rates):
             return None
-        return {m: stochastic_depth(self.branch_rates, n, seed, step, m) for m, n in counts.items()}
+        return {m: stochastic_depth(rates, n, seed, step, m) for m, n in counts.items()}
 
 
-def _by_modality(scales: Sequence[Scales | None], counts: dict[str, int]) -> dict[str, list[Scales | None]]:
+def _check(settings: NetworkSettings, backbone: Backbone) -> None:
+    """What the method asks of a backbone, in one line where it is not there."""
+    name = settings.backbone.build
+    if settings.own_encoder and not isinstance(backbone, Transformer):
+        raise SettingsError(f"backbone {name}: own_encoder needs an encoder apart, as nnFormer and Swin-Unet have")
+    if settings.eam and len(backbone.map_widths) != 3:
+        raise SettingsError(f"backbone {name}: eam needs three maps; name the modules that give them under 'taps'")
+    if settings.modulation and not backbone.branch_widths:
+        raise SettingsError(f"backbone {name}: modulation needs residual branches; name their modules under 'branches'")
+
+
+def _by_modality(factors: Factors | None, counts: dict[str, int]) -> dict[str, Factors | None]:
     """The factors of all images, cut into those of each modality's."""
     cut, start = {}, 0
     for m, count in counts.items():
-        rows = slice(start, start + count)
-        cut[m] = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in scales]
+        cut[m] = None if factors is None else [factor[start : start + count] for factor in factors]
         start += count
     return cut
 
@@ -179,8 +177,9 @@ def inference_state(state: dict[str, Tensor], modulation: bool) -> dict[str, Ten
 
 
 def shared_name(name: str, modalities: Sequence[str]) -> str:
-    """The name that a part of a modality's own encoder has where the encoder is shared."""
-    return re.sub(rf"^encoder\.({'|'.join(modalities)})(?=\.|$)", "encoder", name)
+    """The name that a parameter's start is drawn under: a modality's own encoder has that of the shared one."""
+    name = re.sub(rf"^own_encoders\.({'|'.join(modalities)})(?=\.|$)", "backbone.encoder", name)
+    return name.removeprefix("backbone.")
 
 
 def initialise(network: Network, seed: int) -> Network:

@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ssc.errors import RunError
+from ssc.models.backbones.windows import Size
 from ssc.models.network import Network, shared_name
-from ssc.models.windows import Size
 
 MEND = "Give another file, or set init=random"
 SMALL_PARTS = {

@@ -24,7 +24,10 @@ def explain(path: Path, method: str, modality: str | None, structure: str, metri
         raise RunError(f"{path}: not a table of scores, expected the name of one of {', '.join(matrix.tables())}")
     if not path.is_file():
         raise RunError(f"{path}: no table there; make it with snakemake {path}")
-    rows = pd.read_csv(path, dtype={"seed": str}).query("method == @method and metric == @metric and grid == @grid")
+    found = pd.read_csv(path, dtype={"seed": str})
+    if method not in set(found["method"]):
+        raise RunError(f"{path}: no method '{method}'; it has {', '.join(found['method'].unique())}")
+    rows = found.query("method == @method and metric == @metric and grid == @grid")
     cells = rows[(rows["structure"] == structure) & rows["modality"].isin([modality] if modality else rows["modality"])]
     if cells.empty:
         raise RunError(f"{path}: no number of {method}, {modality or 'any modality'}, {structure}, {metric}, {grid}")

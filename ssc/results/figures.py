@@ -236,10 +236,8 @@ def learned(
     cosine.set(xlabel="step", ylabel="cosine of CT's and MRI's embedding", title="class embeddings, Eq. 10")
     cosine.legend(frameon=False, fontsize=8)
     for modality in task.modalities:
-        for branch, style in ((0, "-"), (1, "--")):
-            label = f"{modality.upper()}, {'attention' if branch == 0 else 'MLP'}"
-            phi.plot(arrays[f"{modality}/phi"][:, branch], style, marker=".", label=label)
-    phi.set(xlabel="block, encoder then decoder", ylabel="mean |Φ - 1|", title="channel multiplication, Eq. 13")
+        phi.plot(arrays[f"{modality}/phi"], marker=".", label=modality.upper())
+    phi.set(xlabel="residual branch, encoder first", ylabel="mean |Φ - 1|", title="channel multiplication, Eq. 13")
     phi.legend(frameon=False, fontsize=8)
     figure.supxlabel(note, fontsize=9)
     return figure

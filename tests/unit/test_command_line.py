@@ -1,6 +1,8 @@
 """The mended command line: what users type reaches Snakemake as they meant it."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,12 +15,14 @@ import SimpleITK as sitk
 from archives import VALUES, btcv_case, chaos_case
 
 from snakemake_logger_plugin_ssc import TimeLeft, repair
-from ssc import matrix
+from ssc import cli, matrix
 from ssc.cli import main
 from ssc.config import Settings, preprocessing
 from ssc.data.scan import Scan
+from ssc.data.sources import SOURCES
 from ssc.errors import DataError, logged
 from ssc.matrix import ROOT
+from ssc.runs import run_settings
 from ssc.whole import whole
 
 
@@ -85,9 +89,10 @@ def test_a_share_or_number_that_cannot_be_is_refused_at_once(tmp_path, capsys, f
 
 
 @pytest.mark.parametrize("raw", [["ct=a"], ["ct=a", "b"]])
-def test_scores_need_the_scans_of_every_modality_of_the_run(capsys, raw):
-    run = "results/runs/phantom/smoke/abdomen/draw0/seed0/ours"
-    assert main(["evaluate", run, "--raw", *raw]) == 1
+def test_scores_need_the_scans_of_every_modality_of_the_run(tmp_path, capsys, raw):
+    run = matrix.Run.from_key("phantom/smoke/abdomen/draw0/seed0/ours")
+    (tmp_path / "settings.json").write_text(run_settings(Settings(), run).model_dump_json(), "utf-8")
+    assert main(["evaluate", str(tmp_path), "--raw", *raw]) == 1
     assert "expected --raw ct=FOLDER mri=FOLDER, found" in capsys.readouterr().err
 
 
@@ -137,6 +142,21 @@ def test_a_prediction_says_why_it_may_mean_nothing(run, modality, lowest, said):
     scan = Scan("1", modality, sitk.GetImageFromArray(np.array([[[lowest, 500.0]]])), None)
     found = _doubts(predictor, scan)
     assert len(found) == len(said) and all(part in whole for part, whole in zip(said, found, strict=True))
+
+
+def test_the_command_line_knows_every_archive():
+    assert tuple(SOURCES) == cli.ARCHIVES and set(matrix.archives()) <= set(SOURCES)
+
+
+def test_help_needs_no_configuration(tmp_path):
+    """As installed from a wheel: the package alone, without the checkout's config/."""
+    shutil.copytree(ROOT / "ssc", tmp_path / "ssc")
+    for command in ("--help", "predict --help", "fold --help", "explain --help"):
+        shown = subprocess.run(
+            [sys.executable, "-m", "ssc", *command.split()], cwd=tmp_path, capture_output=True, encoding="utf-8",
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        )  # fmt: skip
+        assert shown.returncode == 0 and "usage: ssc" in shown.stdout, shown.stderr
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault():

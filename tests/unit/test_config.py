@@ -6,11 +6,13 @@ import pytest
 import yaml
 
 from ssc import matrix
-from ssc.config import Settings, default_yaml, run_settings
+from ssc.config import Settings, default_yaml
 from ssc.errors import RunError, SettingsError
 from ssc.presets import Presets
+from ssc.runs import run_settings
 
-VARIANTS = [name for name, variant in matrix.variants().items() if not (variant.annotated or variant.tau)]
+VARIANTS = [name for name, v in matrix.variants().items() if not v.backbone and not v.settings.annotated]
+TAUS = [f"joint_v3_icr_tau{tau}" for tau in (1, 2, 3, 5, 6)]
 CONFIG = Path(__file__).parents[2] / "config/config.yaml"
 
 
@@ -24,7 +26,7 @@ def test_config_yaml_is_what_the_code_says():
     [
         ({"sclae": "small"}, "unknown key 'sclae'; did you mean 'scale'?"),
         ({"losses": {"betta": 1}}, "unknown key 'losses.betta'; did you mean 'beta'?"),
-        ({"presets": {"heart": {"phantom": {"small": {"stepps": 1}}}}}, "did you mean 'steps'?"),
+        ({"presets": {"heart": {"phantom": {"small": {"slices": {"stepps": 1}}}}}}, "did you mean 'steps'?"),
         (
             {"presets": {"heart": {"real": {"small": {"class_ratios": [1]}}}}},
             "heart.real.small.class_ratios has 1 values",
@@ -34,7 +36,10 @@ def test_config_yaml_is_what_the_code_says():
         ({"ct_window_hu": [275, -125]}, "the first must be less than the second"),
         ({"mri_percentiles": [0.5, 995]}, "mri_percentiles.1 = 995"),
         ({"presets": {"abdomen": {"real": {"small": {"spacing_mm": [0, 4, 4]}}}}}, "spacing_mm.0 = 0"),
-        ({"presets": {"heart": {"real": {"small": {"crop": [5, 128, 128]}}}}}, "small.crop has 5 slices, expected 3"),
+        (
+            {"presets": {"heart": {"real": {"small": {"slices": {"crop": [5, 128, 128]}}}}}},
+            "slices.crop has 5 slices, expected 3",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(values, message):
@@ -59,9 +64,9 @@ def _changed(run_name, **losses):
 @pytest.mark.parametrize(
     ("loss", "users"),
     [
-        ("alpha", set(VARIANTS) - {"backbone", "unet"}),
+        ("alpha", set(VARIANTS) - {"backbone", "joint_plain"}),
         ("beta", {"joint_v1_cr", "joint_v2_cr", "joint_v3_mcr", "ours", "ours_shuffled"}),
-        ("gamma", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours", "ours_shuffled"}),
+        ("gamma", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours", "ours_shuffled", *TAUS}),
         ("tau", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours", "ours_shuffled"}),
     ],
 )
@@ -84,7 +89,7 @@ def test_tables_of_the_heart_share_fourteen_trainings():
 
 def test_a_row_may_have_its_own_temperature():
     def tau(variant):
-        return run_settings(Settings(), matrix.Run("real", "small", "abdomen", "draw0", 0, variant, None)).losses["tau"]
+        return run_settings(Settings(), matrix.Run("real", "small", "abdomen", "draw0", 0, variant, None)).objective.tau
 
     assert [tau(name) for name in matrix.tables()["tau"].trained[1:]] == [1, 2, 3, 4, 5, 6]
 
@@ -127,7 +132,7 @@ def test_a_misspelt_method_of_a_table_is_an_error_before_anything_trains(table, 
     whole = matrix._matrix()
     changed = {**whole["tables"], table: {**whole["tables"][table], **change}}
     monkeypatch.setattr(matrix, "_matrix", lambda: {**whole, "tables": changed})
-    with pytest.raises(SettingsError, match=rf"table {table}: (joint_v9|ours_shufled) is none of its variants"):
+    with pytest.raises(SettingsError, match=rf"tables.{table}: '(joint_v9|ours_shufled)' is no variant; did you mean"):
         matrix.tables.__wrapped__()
 
 
@@ -136,4 +141,4 @@ def test_like_takes_the_flags_of_a_row_that_is_itself_like_another(monkeypatch):
     rows = {**whole["variants"], "again": {"like": "joint_v3_icr_tau2", "label": "again"}}
     monkeypatch.setattr(matrix, "_matrix", lambda: {**whole, "variants": rows})
     again = matrix.variants.__wrapped__()["again"]
-    assert again.tau == 2 and again.icr and again.label == "again"
+    assert again.settings.losses.tau == 2 and again.icr and again.label == "again"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ssc import learned, matrix
+from ssc import learned
 from ssc.errors import RunError
 from ssc.models.eam import ExternalAttention, ExternalAttentionModules
 
@@ -55,7 +55,8 @@ def _literal(module: ExternalAttention, query: torch.Tensor, features: torch.Ten
 @pytest.mark.parametrize("last", [False, True])
 def test_fast_module_equals_the_literal_one(size, last):
     torch.manual_seed(0)
-    module = ExternalAttention(D, N, Z, last, correlations=True, map_scale="none").double()
+    following = None if last else D // 2
+    module = ExternalAttention(D, following, N, Z, correlations=True, map_scale="none").double()
     query = torch.randn(B, Z, D, dtype=torch.float64)
     features = torch.randn(B, *size, D, dtype=torch.float64)
     logits, correlations, following = module(query, features)
@@ -73,7 +74,7 @@ def test_fast_module_equals_the_literal_one(size, last):
 
 def test_correlations_survive_gates_that_underflow():
     """Eq. 8 as printed gives 0/0 when σ is 0 in float32 at every position; the quotient's limit is finite."""
-    module = ExternalAttention(D, N, Z, last=True, correlations=True, map_scale="none")
+    module = ExternalAttention(D, None, N, Z, correlations=True, map_scale="none")
     torch.nn.init.constant_(module.filters.weight, 300.0)
     correlations = module(torch.randn(1, Z, D) * 20, torch.randn(1, 4, 4, D))[1]
     assert torch.isfinite(correlations).all()
@@ -81,8 +82,8 @@ def test_correlations_survive_gates_that_underflow():
 
 def test_option_sqrt_d_divides_the_maps():
     torch.manual_seed(0)
-    plain = ExternalAttention(D, N, Z, last=True, correlations=False, map_scale="none")
-    scaled = ExternalAttention(D, N, Z, last=True, correlations=False, map_scale="sqrt_d")
+    plain = ExternalAttention(D, None, N, Z, correlations=False, map_scale="none")
+    scaled = ExternalAttention(D, None, N, Z, correlations=False, map_scale="sqrt_d")
     scaled.load_state_dict(plain.state_dict())
     torch.nn.init.zeros_(plain.auxiliary.bias)
     torch.nn.init.zeros_(scaled.auxiliary.bias)
@@ -98,8 +99,19 @@ def test_what_no_loss_reaches_is_not_built():
 
 
 def test_what_was_learned_needs_a_run_with_modules(monkeypatch, tmp_path):
-    run = matrix.Run("phantom", "smoke", "abdomen", "draw0", 0, "unet", None)
-    settings = SimpleNamespace(flags=matrix.variants()["unet"].flags())
-    monkeypatch.setattr(learned, "read_run", lambda folder: (run, settings, None, {}))
-    with pytest.raises(RunError, match="unet has no External Attention Modules"):
-        learned.write_learned(run.folder, tmp_path / "learned.npz")
+    settings = SimpleNamespace(network=SimpleNamespace(eam=None))
+    monkeypatch.setattr(learned, "read_run", lambda folder: (settings, None, {}))
+    with pytest.raises(RunError, match="this variant has no External Attention Modules"):
+        learned.write_learned(tmp_path, tmp_path / "learned.npz")
+
+
+@pytest.mark.parametrize("widths", [(8, 8, 8), (24, 8, 4), (4, 16, 8)])
+def test_maps_may_have_any_widths(widths):
+    """Equal, not halving, growing: the embeddings change width as the maps do."""
+    modules = ExternalAttentionModules(widths, N, Z, correlations=True, map_scale="none")
+    maps = [torch.randn(B, 2 * 2**i, 3, width) for i, width in enumerate(widths)]
+    found = modules(torch.randn(Z, widths[0]), maps)
+    assert [tuple(a.shape) for a in found.auxiliary] == [(B, Z, 2 * 2**i, 3) for i in range(3)]
+    assert all(e.shape == (B, Z, Z) for e in found.correlations)
+    sum(a.sum() for a in found.auxiliary).backward()
+    assert all(scale.update.reduce.weight.grad.abs().max() > 0 for scale in modules.scales[:2])

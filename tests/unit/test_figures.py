@@ -1,7 +1,5 @@
 """What a figure shows is chosen by rule; diagrams follow the variants' flags."""
 
-import dataclasses
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -61,7 +59,7 @@ def test_figure_3_has_an_encoder_a_modality_in_v1_alone(monkeypatch):
     assert sum(text.startswith("encoder") for text in drawn) == 2 + 1 + 1
     assert sum("Φ" in text for text in drawn) == 1
     changed = dict(matrix.variants()) | {
-        "joint_v2": dataclasses.replace(matrix.variants()["joint_v2"], own_encoder=True)
+        "joint_v2": matrix.variants()["joint_v2"].model_copy(update={"own_encoder": True})
     }
     monkeypatch.setattr(matrix, "variants", lambda: changed)
     assert sum(text.startswith("encoder") for text in _texts(diagrams.figure3(HEART))) == 2 + 2 + 1

@@ -2,34 +2,25 @@
 
 import pytest
 import torch
+from networks import METHODS, PAPER, images_of, network_of
 
 from ssc import matrix
 from ssc.errors import RunError
-from ssc.models.folding import fold
-from ssc.models.network import BACKBONES, Network, initialise, parameter_count
+from ssc.models.backbones.build import build_backbone
+from ssc.models.backbones.tapped import Scaled
+from ssc.models.folding import fold, unfolded
+from ssc.models.network import parameter_count
 
 CROP = {"nnformer": (16, 32, 48), "swin_unet": (3, 64, 48)}
-DIMS = {"nnformer": 3, "swin_unet": 2}
-VARIANTS = [name for name, variant in matrix.variants().items() if not (variant.annotated or variant.tau)]
-MODULATED = [name for name in VARIANTS if matrix.variants()[name].modulation]
-PLAIN = {"own_encoder": False, "eam": False, "modulation": False, "icr": False}
+MODULATED = [name for name in PAPER if matrix.variants()[name].modulation]
+FOREIGN = [name for name, row in matrix.backbones().items() if not row.build.startswith("ssc.")]
 
-both_backbones = pytest.mark.parametrize("backbone", list(CROP))
-
-
-def _made(backbone, flags, modalities, modulation="residual"):
-    settings = {
-        "crop": CROP[backbone], "width": 8, "heads": (1, 2, 4, 8), "windows": (4, 4, 8, 4), "stochastic_depth": 0.2,
-        "eam_heads": 4, "map_scale": "none", "modulation": modulation,
-    }  # fmt: skip
-    return Network(backbone, DIMS[backbone], 5, modalities, flags, settings)
+both_backbones = pytest.mark.parametrize("backbone", ["nnformer", "swin_unet"])
 
 
 def _trained(backbone, name, modulation="residual"):
     """A network all of whose parameters, modulation included, are far from their start."""
-    variant = matrix.variants()[name]
-    modalities = ("ct", "mri") if variant.joint else ("ct",)
-    network = initialise(_made(backbone, variant.flags(), modalities, modulation), seed=0)
+    network = network_of(backbone, name, modulation=modulation, crop=CROP.get(backbone))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -39,10 +30,8 @@ def _trained(backbone, name, modulation="residual"):
     return network.eval()
 
 
-def _image(backbone):
-    generator = torch.Generator().manual_seed(2)
-    shape = (2, 1, *CROP[backbone]) if DIMS[backbone] == 3 else (2, *CROP[backbone])
-    return torch.randn(shape, generator=generator)
+def _image(network):
+    return next(iter(images_of(network, count=2, seed=2).values()))
 
 
 @both_backbones
@@ -50,7 +39,8 @@ def _image(backbone):
 @pytest.mark.parametrize("modulation", ["residual", "literal"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
 def test_folded_logits_are_those_of_the_modulated_network(backbone, name, modulation, dtype, tolerance):
-    network, image = _trained(backbone, name, modulation).to(dtype), _image(backbone).to(dtype)
+    network = _trained(backbone, name, modulation).to(dtype)
+    image = _image(network).to(dtype)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     logits = {}
     with torch.inference_mode():
@@ -63,9 +53,10 @@ def test_folded_logits_are_those_of_the_modulated_network(backbone, name, modula
 
 
 @both_backbones
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in MODULATED])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in MODULATED])
 def test_without_modulation_folding_selects(backbone, name):
-    network, image = _trained(backbone, name), _image(backbone)
+    network = _trained(backbone, name)
+    image = _image(network)
     with torch.inference_mode():
         for m in network.modalities:
             assert torch.equal(fold(network, m).predict(image, m), network.predict(image, m))
@@ -75,17 +66,37 @@ def test_without_modulation_folding_selects(backbone, name):
 @pytest.mark.parametrize("name", ["baseline", "joint_v1_cr", "ours"])
 def test_folded_network_is_a_backbone_and_an_image_embedding(backbone, name):
     network = _trained(backbone, name)
-    modality = network.modalities[-1]
-    folded, plain = fold(network, modality), _made(backbone, PLAIN, (modality,))
-    kind = BACKBONES[backbone](CROP[backbone], 8, (1, 2, 4, 8), (4, 4, 8, 4), classes=5)
+    modality, image = network.modalities[-1], _image(network)
+    folded = fold(network, modality)
+    kind = build_backbone(network.settings.backbone, network.view, 5)
     embedding = folded.image_embedding[modality]
     assert list(folded.image_embedding) == [modality]
     counts = [parameter_count(module.parameters()) for module in (folded, kind, embedding)]
     assert counts[0] == counts[1] + counts[2]
-    plain.load_state_dict(folded.state_dict())
+    again = unfolded(folded.settings, 5, modality, matrix.variants()[name].modulation).eval()
+    again.load_state_dict(folded.state_dict())
     with torch.inference_mode():
-        found = [network.predict(_image(backbone), modality) for network in (folded, plain)]
-    assert torch.equal(*found)
+        assert torch.equal(folded.predict(image, modality), again.predict(image, modality))
+
+
+@pytest.mark.parametrize("backbone", FOREIGN)
+@pytest.mark.parametrize("name", ["joint_plain", "joint_v2", "ours"])
+def test_a_foreign_backbone_folds_too(backbone, name):
+    """Into a convolution where a branch ends in one, else Φ stays as a constant a channel."""
+    network = _trained(backbone, name).double()
+    image = _image(network).double()
+    modulated = matrix.variants()[name].modulation
+    with torch.inference_mode():
+        for m in network.modalities:
+            logits = network.predict(image, m)
+            folded = fold(network, m)
+            assert (folded.predict(image, m) - logits).abs().max() <= 1e-10 * logits.abs().max()
+            again = unfolded(folded.settings, 5, m, modulated).double().eval()
+            again.load_state_dict(folded.state_dict())
+            assert torch.equal(again.predict(image, m), folded.predict(image, m))
+    kept = sum(isinstance(module, Scaled) for module in folded.modules())
+    branches = len(matrix.backbones()[backbone].branches)
+    assert kept == (branches if modulated and backbone != "segresnet" else 0)
 
 
 def test_unknown_modality_is_an_error():

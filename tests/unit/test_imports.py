@@ -33,10 +33,9 @@ def _of(folder):
         ("data", ("ssc.models", "ssc.losses", "ssc.training", "ssc.inference", "ssc.results")),
         ("results", ("torch", "monai", "ssc.models", "ssc.training", "ssc.inference")),
         ("statistics.py", ("torch", "monai", "ssc.data", "ssc.models")),
-        ("models/eam.py", ("ssc.models.backbone", "ssc.models.nnformer", "ssc.models.swin_unet", "ssc.models.network")),
-        ("models/backbone.py", ("ssc.models.eam", "ssc.models.modulation", "ssc.models.network")),
-        ("models/nnformer.py", ("ssc.models.eam", "ssc.models.modulation", "ssc.models.network")),
-        ("models/swin_unet.py", ("ssc.models.eam", "ssc.models.modulation", "ssc.models.network")),
+        ("models/eam.py", ("ssc.models.backbones", "ssc.models.network")),
+        ("models/backbones", ("ssc.models.eam", "ssc.models.modulation", "ssc.models.network")),
+        ("settings.py", ("ssc", "torch")),
         ("errors.py", ("ssc",)),
     ],
 )
@@ -50,7 +49,7 @@ def test_arrows_point_one_way(room, forbidden):
 @pytest.mark.parametrize(
     "code",
     [
-        "import ssc.config, ssc.matrix",
+        "import ssc.config, ssc.matrix, ssc.runs",
         "import ssc.results.tables, ssc.results.figures, ssc.results.notebooks",
         "import ssc.cli\ntry: ssc.cli.main(['--help'])\nexcept SystemExit: pass",
     ],

@@ -8,6 +8,7 @@ import torch
 from ssc.losses import auxiliary, image_consistency, modality_consistency, objective, segmentation
 from ssc.models.eam import Semantics
 from ssc.models.network import Output
+from ssc.settings import Objective
 
 B, Z = 2, 4
 
@@ -52,7 +53,7 @@ def _output(size=(4, 8, 8), **kwargs):
     return Output(logits, Semantics(maps, [torch.randn(B, Z, Z, **kwargs) for _ in range(3)]))
 
 
-SETTINGS = {"alpha": 0.5, "beta": 0.25, "gamma": 0.125, "tau": 4.0, "aux_target": "soft"}
+TERMS = Objective(alpha=0.5, beta=0.25, gamma=0.125, tau=4.0, aux_target="soft")
 
 
 def test_the_control_pairs_every_class_with_the_next_one_of_the_other_modality():
@@ -61,7 +62,9 @@ def test_the_control_pairs_every_class_with_the_next_one_of_the_other_modality()
     outputs = {"ct": _output(), "mri": _output()}
     labels = {m: torch.randint(0, Z, (B, 1, 4, 8, 8)) for m in outputs}
     a, b = embeddings = torch.randn(2, Z, 8)
-    _, parts = objective(outputs, labels, dict(zip(outputs, embeddings, strict=True)), {**SETTINGS, "shuffled": True})
+    _, parts = objective(
+        outputs, labels, dict(zip(outputs, embeddings, strict=True)), TERMS.model_copy(update={"shuffled": True})
+    )
     cosines = [torch.cosine_similarity(a[i], b[i - 1], dim=0) for i in range(Z)]
     assert float(parts["mcr"]) == pytest.approx(sum(1 - float(cosine) for cosine in cosines), abs=1e-5)
     expected = 0.0
@@ -79,10 +82,10 @@ def test_objective_is_the_weighted_sum_of_its_parts():
     outputs = {"ct": _output(), "mri": _output()}
     labels = {m: torch.randint(0, Z, (B, 1, 4, 8, 8)) for m in outputs}
     embeddings = {m: torch.randn(Z, 8) for m in outputs}
-    loss, p = objective(outputs, labels, embeddings, SETTINGS)
+    loss, p = objective(outputs, labels, embeddings, TERMS)
     expected = p["seg_ct"] + p["seg_mri"] + 0.5 * (p["aux_ct"] + p["aux_mri"]) + 0.25 * p["mcr"] + 0.125 * p["icr"]
     assert torch.allclose(loss, expected)
-    without, parts = objective(outputs, labels, embeddings, {})
+    without, parts = objective(outputs, labels, embeddings, Objective())
     assert set(parts) == {"seg_ct", "seg_mri"} and torch.allclose(without, p["seg_ct"] + p["seg_mri"])
 
 
@@ -91,7 +94,7 @@ def test_a_crop_of_background_alone_gives_finite_losses_and_gradients(reading):
     outputs = {"ct": _output(), "mri": _output()}
     labels = {m: torch.zeros(B, 1, 4, 8, 8, dtype=torch.uint8) for m in outputs}
     embeddings = {m: torch.randn(Z, 8, requires_grad=True) for m in outputs}
-    loss, _ = objective(outputs, labels, embeddings, {**SETTINGS, "aux_target": reading})
+    loss, _ = objective(outputs, labels, embeddings, TERMS.model_copy(update={"aux_target": reading}))
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(x.grad).all() for o in outputs.values() for x in (*o.logits, *o.semantics.auxiliary))

@@ -7,8 +7,8 @@ import pytest
 import torch
 from golden import golden_weight, official_nnformer_name
 
-from ssc.models.nnformer import NNFormer
-from ssc.models.windows import (
+from ssc.models.backbones.nnformer import NNFormer
+from ssc.models.backbones.windows import (
     Block,
     WindowAttention,
     relative_position_index,
@@ -21,12 +21,12 @@ GOLDEN = Path(__file__).parent.parent / "golden/nnformer.npz"
 
 
 def test_outputs_equal_the_official_network():
-    network = NNFormer((32, 64, 64), 12, (3, 6, 12, 24), (4, 4, 8, 4), classes=5).eval()
+    network = NNFormer(1, (32, 64, 64), 5, 12, (3, 6, 12, 24), (4, 4, 8, 4)).eval()
     state = network.state_dict()
     network.load_state_dict({k: golden_weight(official_nnformer_name(k), tuple(v.shape)) for k, v in state.items()})
     image = np.random.RandomState(0).standard_normal((1, 1, 32, 64, 64)).astype(np.float32)
     with torch.inference_mode():
-        finest, middle, coarsest = (x.numpy() for x in network(torch.from_numpy(image)))
+        finest, middle, coarsest = (x.numpy() for x in network(torch.from_numpy(image)).logits)
     golden = np.load(GOLDEN)
     for ours, name, largest in (
         (finest[..., ::4, ::4, ::4], "output0", "max0"),
@@ -39,22 +39,22 @@ def test_outputs_equal_the_official_network():
 
 def test_parameter_count_at_paper_width_is_the_official_one():
     with torch.device("meta"):
-        network = NNFormer((64, 128, 128), 192, (6, 12, 24, 48), (4, 4, 8, 4), classes=5)
+        network = NNFormer(1, (64, 128, 128), 5, 192, (6, 12, 24, 48), (4, 4, 8, 4))
     assert sum(p.numel() for p in network.parameters()) == 149_667_111
 
 
 @pytest.mark.parametrize("crop", [(16, 48, 64), (15, 50, 33), (16, 32, 32)])
 def test_any_size_is_padded_not_refused(crop):
-    network = NNFormer(crop, 8, (1, 2, 4, 8), (4, 4, 8, 4), classes=3).eval()
+    network = NNFormer(1, crop, 3, 8, (1, 2, 4, 8), (4, 4, 8, 4)).eval()
     with torch.inference_mode():
-        outputs = network(torch.zeros(1, 1, *crop))
+        outputs = network(torch.zeros(1, 1, *crop)).logits
     halves = [tuple(-(-s // 2**i) for s in crop) for i in range(3)]
     assert [tuple(o.shape) for o in outputs] == [(1, 3, *half) for half in halves]
 
 
 def test_bad_head_count_names_the_numbers():
     with pytest.raises(ValueError, match="width 8 is no multiple of 3 heads"):
-        NNFormer((16, 32, 32), 8, (3, 2, 4, 8), (4, 4, 4, 4), classes=3)
+        NNFormer(1, (16, 32, 32), 3, 8, (3, 2, 4, 8), (4, 4, 4, 4))
 
 
 @pytest.mark.parametrize("window", [(3,), (2, 3), (2, 3, 4)])

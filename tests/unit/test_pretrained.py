@@ -7,24 +7,24 @@ import pytest
 import torch
 from checkpoints import newer_timm, swin_state
 from golden import official_nnformer_name, official_swin_unet_name
+from networks import settings_of
 from safetensors.torch import save_file
 
 from ssc.errors import RunError
 from ssc.models.network import Network, initialise, shared_name
 from ssc.models.pretrained import load_imagenet
+from ssc.settings import EamSettings
 
 HEADS = (1, 2, 4, 8)
 LAYOUTS = ["microsoft", "older_timm", "newer_timm", "newer_timm.safetensors"]
 
 
 def _network(backbone, own_encoder=False, width=8, heads=HEADS, window=7, plane=224):
-    flags = {"own_encoder": own_encoder, "eam": True, "modulation": False, "icr": True}
-    dims = {"swin_unet": 2, "nnformer": 3}[backbone]
-    settings = {
-        "crop": (16, plane, plane), "width": width, "heads": heads, "windows": (window,) * 4,
-        "stochastic_depth": 0.0, "eam_heads": 2, "map_scale": "none",
-    }  # fmt: skip
-    return Network(backbone, dims, 5, ("ct", "mri"), flags, settings)
+    arguments = {"width": width, "heads": heads, "windows": (window,) * 4}
+    crop = (16 if backbone == "nnformer" else 3, plane, plane)
+    eam = EamSettings(heads=2, map_scale="none", correlations=True)
+    changes = {"own_encoder": own_encoder, "eam": eam, "modulation": None}
+    return Network(settings_of(backbone, "ours", crop=crop, arguments=arguments, **changes), 5, ("ct", "mri"))
 
 
 def _write(state, layout, folder):
@@ -55,7 +55,7 @@ def test_swin_unet_takes_every_tensor_that_it_has_a_place_for(layout, own_encode
         expected = state.get(_swin_name(name), before[name])
         assert torch.equal(value, expected), name
         assert (rows[name].status == "loaded") == (_swin_name(name) in state), name
-    random = {name for name, row in rows.items() if row.status == "random"}
+    random = {shared_name(name, ("ct", "mri")) for name, row in rows.items() if row.status == "random"}
     assert not any(name.startswith("encoder.") for name in random)
     assert {name.split(".")[3] for name in random if name.startswith("decoder.")} == {"expand", "fuse"}
 
@@ -123,7 +123,7 @@ def test_swin_large_fits_nnformer_at_paper_width(tmp_path):
     path = _write(swin_state(192, heads, empty=True), "older_timm", tmp_path)
     report = load_imagenet(network, path)
     loaded = [row.parameter for row in report.rows if row.status == "loaded"]
-    assert Counter(name.split(".")[0] for name in loaded) == {"encoder": 8 * 12, "decoder": 6 * 12}
+    assert Counter(name.split(".")[1] for name in loaded) == {"encoder": 8 * 12, "decoder": 6 * 12}
     share = sum(network.get_parameter(name).numel() for name in loaded) / 149.7e6
     assert 0.5 < share < 1
 

@@ -6,9 +6,11 @@ import torch
 
 from ssc.config import Augmentation
 from ssc.data.sampling import Sampler, augmentation, neighbouring_slices, pad_to
+from ssc.settings import Sampling, View
 
 CROP = (12, 24, 24)
-SETTINGS = {"crop": CROP, "images": 2, "translation": 0, "class_ratios": (0.0, 1.0), **Augmentation().model_dump()}
+VIEW = View(spatial_dims=3, crop=CROP)
+SETTINGS = Sampling(images=2, translation=0, class_ratios=(0.0, 1.0), **Augmentation().model_dump())
 
 
 def _cases(n=3, size=(14, 40, 40)):
@@ -23,7 +25,7 @@ def _cases(n=3, size=(14, 40, 40)):
 
 
 def _sampler(modalities=("ct", "mri"), seed=0):
-    return Sampler({m: _cases() for m in modalities}, SETTINGS, 1.0, 2, 3, seed)
+    return Sampler({m: _cases() for m in modalities}, SETTINGS, VIEW, 2, seed)
 
 
 def test_a_single_modality_run_sees_its_half_of_the_joint_run():
@@ -54,8 +56,14 @@ def test_shapes_and_types():
     assert set(drawn["label"].unique().tolist()) <= {0, 1}
 
 
+def _changed(strength=1.0, **values):
+    """The settings at a strength of rotation, scaling, intensity and noise, with some values instead."""
+    scaled = {n: strength * getattr(SETTINGS, n) for n in ("rotation_deg", "scaling", "intensity", "noise")}
+    return SETTINGS.model_copy(update={**scaled, **values})
+
+
 def _rotated(label_volume, strength=1.0):
-    transform = augmentation({**SETTINGS, "probability": 1.0, "scaling": 0.0}, strength, 2, 3)
+    transform = augmentation(_changed(strength, probability=1.0, scaling=0.0), VIEW, 2)
     image = label_volume.float()
     for seed in range(8):
         transform.set_random_state(seed=seed)
@@ -94,7 +102,7 @@ def test_padding_is_the_given_value_on_both_sides():
 
 @pytest.mark.parametrize("strength", [0.0, 1.6])
 def test_any_strength_gives_finite_images(strength):
-    sampler = Sampler({"ct": _cases()}, SETTINGS, strength, 2, 3, 0)
+    sampler = Sampler({"ct": _cases()}, _changed(strength), VIEW, 2, 0)
     assert torch.isfinite(sampler.batch(3)["ct"]["image"]).all()
 
 
@@ -102,7 +110,7 @@ def test_scaling_changes_every_axis():
     """A cube's voxel count changes by the cube of the factor, its sides alike."""
     cube = torch.zeros(1, *CROP, dtype=torch.uint8)
     cube[:, 3:9, 6:18, 6:18] = 1
-    transform = augmentation({**SETTINGS, "probability": 1.0, "rotation_deg": 0.0, "scaling": 0.4}, 1.0, 2, 3)
+    transform = augmentation(_changed(probability=1.0, rotation_deg=0.0, scaling=0.4), VIEW, 2)
     sides = set()
     for seed in range(8):
         transform.set_random_state(seed=seed)
@@ -111,7 +119,7 @@ def test_scaling_changes_every_axis():
     assert all(len({side for a, side in sides if a == axis}) > 1 for axis in (0, 1))
 
 
-FLAT = {**SETTINGS, "crop": (3, 24, 24)}
+FLAT = View(spatial_dims=2, crop=(3, 24, 24))
 
 
 def test_in_2d_slices_become_channels_and_the_middle_one_is_labelled():
@@ -119,7 +127,7 @@ def test_in_2d_slices_become_channels_and_the_middle_one_is_labelled():
     image = torch.arange(14.0)[None, :, None, None].expand(1, 14, 40, 40).contiguous()  # a slice's value is its place
     label = torch.zeros(1, 14, 40, 40, dtype=torch.uint8)
     label[:, 5:9, 15:25, 15:25] = 1
-    drawn = Sampler({"ct": [(image, label)]}, {**FLAT, "probability": 0.0}, 1.0, 2, 2, 0).batch(0)["ct"]
+    drawn = Sampler({"ct": [(image, label)]}, _changed(probability=0.0), FLAT, 2, 0).batch(0)["ct"]
     assert drawn["image"].shape == (2, 3, 24, 24) and drawn["label"].shape == (2, 1, 24, 24)
     for slices, mask in zip(drawn["image"], drawn["label"], strict=True):
         first, middle, last = (float(s.mean()) for s in slices)
@@ -130,7 +138,7 @@ def test_in_2d_slices_become_channels_and_the_middle_one_is_labelled():
 def test_in_2d_the_plane_turns():
     """A bar in the plane takes other directions, a disc stays what it is."""
     y, x = np.meshgrid(np.arange(24) - 11.5, np.arange(24) - 11.5, indexing="ij")
-    transform = augmentation({**FLAT, "probability": 1.0, "scaling": 0.0}, 3.0, 2, 2)
+    transform = augmentation(_changed(3.0, probability=1.0, scaling=0.0), FLAT, 2)
 
     def turned(mask, seed):
         label = torch.from_numpy(mask.astype(np.uint8)).expand(1, 3, 24, 24).contiguous()
@@ -147,8 +155,8 @@ def test_a_crop_that_spans_the_plane_is_shifted_in_the_plane():
     """A dot moves by at most the given voxels along both axes of the plane, and stays in its slice."""
     dot = torch.zeros(1, *CROP, dtype=torch.uint8)
     dot[:, 6, 12, 12] = 1
-    only = {"probability": 1.0, "rotation_deg": 0.0, "scaling": 0.0, "translation": 4}
-    transform, places = augmentation({**SETTINGS, **only}, 1.0, 2, 3), set()
+    only = _changed(probability=1.0, rotation_deg=0.0, scaling=0.0, translation=4)
+    transform, places = augmentation(only, VIEW, 2), set()
     for seed in range(12):
         transform.set_random_state(seed=seed)
         places |= {

@@ -7,13 +7,13 @@ import pytest
 import torch
 from golden import golden_weight, official_swin_unet_name
 
-from ssc.models.swin_unet import SwinUnet
+from ssc.models.backbones.swin_unet import SwinUnet
 
 GOLDEN = Path(__file__).parent.parent / "golden/swin_unet.npz"
 
 
 def _network(plane=64, width=8, heads=(1, 2, 4, 8), windows=(4, 4, 4, 4), classes=3):
-    return SwinUnet((3, plane, plane), width, heads, windows, classes).eval()
+    return SwinUnet(3, (plane, plane), classes, width, heads, windows).eval()
 
 
 def test_outputs_equal_the_official_network():
@@ -22,7 +22,7 @@ def test_outputs_equal_the_official_network():
     network.load_state_dict({k: golden_weight(official_swin_unet_name(k), tuple(v.shape)) for k, v in state.items()})
     image = np.random.RandomState(0).standard_normal((2, 3, 128, 128)).astype(np.float32)
     with torch.inference_mode():
-        (logits,) = (x.numpy() for x in network(torch.from_numpy(image)))
+        (logits,) = (x.numpy() for x in network(torch.from_numpy(image)).logits)
     golden = np.load(GOLDEN)
     assert np.abs(logits[..., ::4, ::4] - golden["output"]).max() <= 1e-4 * golden["max"]
     assert np.abs(logits[..., 56:72, 56:72] - golden["output_block"]).max() <= 1e-4 * golden["max"]
@@ -41,8 +41,7 @@ def test_any_plane_is_padded_not_refused(size):
     network = _network()
     image = torch.randn(2, 3, *size)
     with torch.inference_mode():
-        maps = network.decoder(network.encoder(image, (None,) * 8), (None,) * 6)
-        (logits,) = network(image)
+        maps, (logits,) = network(image)
     halves = [tuple(-(-s // n) for s in size) for n in (16, 8, 4)]
     assert [tuple(m.shape) for m in maps] == [(2, *h, w) for h, w in zip(halves, (32, 16, 8), strict=True)]
     assert logits.shape == (2, 3, *size) and torch.isfinite(logits).all()
@@ -54,7 +53,9 @@ def test_bad_head_count_names_the_numbers():
 
 
 def test_decoder_reuses_the_rates_of_the_encoder_stage_of_its_resolution():
-    rates = SwinUnet.branch_rates(0.2)
+    network = SwinUnet(3, (64, 64), 3, 8, (1, 2, 4, 8), (4, 4, 4, 4), stochastic_depth=0.2)
+    assert network.branch_rates[::2] == network.branch_rates[1::2]  # both branches of a block
+    rates = network.branch_rates[::2]
     assert np.allclose(rates[:8], np.linspace(0, 0.2, 8))
     assert rates[8:] == rates[4:6] + rates[2:4] + rates[0:2]
 

@@ -1,6 +1,5 @@
 """Rendered tables: every block on the page, literature beside ours, runs that may stand together."""
 
-import dataclasses
 import json
 import re
 import shutil
@@ -133,7 +132,7 @@ def test_the_best_of_a_column_is_bold_whoever_it_is(runs):
 
 
 def test_a_table_that_is_not_in_the_paper_has_no_column_of_it(runs):
-    table = dataclasses.replace(matrix.tables()["table1"], published=None, methods=("baseline", "ours"))
+    table = matrix.tables()["table1"].model_copy(update={"published": None, "methods": ("baseline", "ours")})
     chosen = [run for run in runs if run.variant in table.methods]
     text = _markdown(table, tables.tidy(table, chosen))
     assert "paper" not in text.partition("\n\n")[2] and "| Method | CT | MRI | Overall |" in text
@@ -145,7 +144,7 @@ def test_captions_say_what_is_there(runs):
     rows = tables.tidy(table, runs)
     caption = tables.page(table, rows).caption
     assert "one split (4 CT results of 4 phantoms" in caption and "patients" not in caption and "†" not in caption
-    folds = dataclasses.replace(table, draws=("a", "b"))
+    folds = table.model_copy(update={"draws": ("a", "b")})
     assert "2 draws pooled (4 CT" in _markdown(folds, rows)  # as many people as results: disjoint
     assert "2 draws pooled, which overlap (4 CT" in _markdown(folds, rows.assign(patients=3))
 

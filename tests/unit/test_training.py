@@ -16,10 +16,11 @@ import SimpleITK as sitk
 from safetensors.numpy import load_file
 
 from ssc import matrix
-from ssc.config import Settings, preprocessing, run_settings
+from ssc.config import Settings, preprocessing
 from ssc.data.preprocess import write_cases
 from ssc.data.scan import Scan
 from ssc.errors import RunError
+from ssc.runs import run_settings
 
 ROOT = Path(__file__).parents[2]
 KEY = "phantom/smoke/abdomen/draw0/seed0/ours"
@@ -52,7 +53,8 @@ def project(tmp_path, monkeypatch):
             **preprocessing(Settings(), run.data, run.scale, matrix.tasks()[run.task], modality) | {"plane": 40},
         )
     run.folder.mkdir(parents=True)
-    short = settings.model_copy(update={"steps": 12, "optimiser": {**settings.optimiser, "save_every": 2}})
+    fewer = settings.optimiser.model_copy(update={"steps": 12, "save_every": 2})
+    short = settings.model_copy(update={"optimiser": fewer})
     (run.folder / "settings.json").write_text(short.model_dump_json(), "utf-8")
     return run
 
@@ -115,7 +117,7 @@ def test_a_run_in_progress_is_not_trained_twice(project):
 def test_other_settings_do_not_resume_from_an_old_state(project):
     _kill_after(project, step=4)
     settings = json.loads((project.folder / "settings.json").read_text("utf-8"))
-    settings["losses"]["alpha"] = 0.9
+    settings["objective"]["alpha"] = 0.9
     (project.folder / "settings.json").write_text(json.dumps(settings), "utf-8")
     assert "goes on at step" not in _finish(project)[1]
 
@@ -124,7 +126,7 @@ def test_other_settings_do_not_resume_from_an_old_state(project):
 def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_and_names_the_cases(project, alpha, culprit):
     """1e39 overflows float32 in the loss, 1e37 in the gradient alone."""
     settings = json.loads((project.folder / "settings.json").read_text("utf-8"))
-    settings["losses"]["alpha"] = alpha
+    settings["objective"]["alpha"] = alpha
     (project.folder / "settings.json").write_text(json.dumps(settings), "utf-8")
     process = _command(project)
     errors = process.communicate()[1]

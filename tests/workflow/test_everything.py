@@ -69,8 +69,8 @@ def test_a_clone_still_sees_a_changed_parameter(clone):
 
 def test_a_clone_preprocesses_anew(clone):
     """The manifest of the raw scans came along, the phantoms did not: they are made by the way."""
-    cases = "results/cases/phantom/smoke/heart_nnformer/ct/manifest.json"
-    clone.run(f"snakemake --cores 2 {cases}")
+    cases = "results/cases/phantom/small/heart/ct/manifest.json"
+    clone.run(f"snakemake --cores 2 --config scale=small -- {cases}")
     assert (clone.folder / cases).is_file()
 
 
@@ -184,11 +184,28 @@ def test_a_prediction_that_cannot_be_is_one_line_and_no_file(made, tmp_path, arg
     assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
 
 
+def test_a_run_is_what_its_settings_say_wherever_it_lies(made, tmp_path):
+    """A copied and renamed run predicts, folds and is refused in one line where it is of another version."""
+    scan = made.folder / "data/phantom/btcv/RawData/Training/img/img0002.nii.gz"
+    shutil.copytree(made.folder / RUN, tmp_path / "my run")
+    for folder, name in ((made.folder / RUN, "a"), (tmp_path / "my run", "b")):
+        made.run(f"ssc predict '{folder}' {scan} -o {tmp_path}/{name}.nii.gz --modality ct --threads 1")
+    assert np.array_equal(*(np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in "ab"))
+    made.run(f"ssc fold '{tmp_path}/my run' {tmp_path}/folded")
+    made.run(f"ssc predict {tmp_path}/folded {scan} -o {tmp_path}/c.nii.gz --modality ct --threads 1")
+    settings = json.loads((tmp_path / "my run/settings.json").read_text("utf-8"))
+    old = {"key": settings["key"], "flags": {"eam": True}, "losses": {"alpha": 0.4}}
+    (tmp_path / "my run/settings.json").write_text(json.dumps(old), "utf-8")
+    shown = made.run(f"ssc predict '{tmp_path}/my run' {scan} -o {tmp_path}/d.nii.gz --modality ct", check=False)
+    assert "written by another version of ssc (format 1, expected 2)" in shown and "Traceback" not in shown
+
+
 def test_a_run_explains_itself(made):
     record = json.loads((made.folder / RUN / "run.json").read_text("utf-8"))
     assert set(record["cases"]["ct"]) >= {"0001_image.nii.gz"} and len(record["cases"]["mri"]) == 40
     settings = json.loads((made.folder / RUN / "settings.json").read_text("utf-8"))
-    assert settings["losses"] == {"alpha": 0.4, "aux_target": "soft", "beta": 0.1, "gamma": 0.1, "tau": 4.0}
+    terms = {"alpha": 0.4, "aux_target": "soft", "beta": 0.1, "gamma": 0.1, "tau": 4.0, "shuffled": False}
+    assert settings["objective"] == terms
     history = pd.read_csv(made.folder / RUN / "history.csv")
     assert {"loss", "seg_ct", "aux_mri", "mcr", "icr", "dice"} <= set(history)
 
@@ -201,6 +218,7 @@ def test_the_report_holds_all_in_one_file_that_needs_no_network(reproduced):
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?(https?:)?//", report)
 
 
+@pytest.mark.long
 def test_more_seeds_are_more_runs_and_a_spread_of_their_own(made):
     """Joint V3 and Ours with a second seed; then the first seed's table comes back without a training."""
     before = trained(made)
@@ -225,7 +243,7 @@ def test_a_killed_workflow_goes_on_once_its_lock_is_cleared(made, tmp_path):
     project.folder = tmp_path / "project"
     shutil.copytree(made.folder, project.folder)
     target = RUN.replace("smoke", "small") + "/weights.safetensors"
-    project.edit("ssc/presets.py", "save_every=100", "save_every=3")
+    project.edit("ssc/presets.py", '"save_every": 100', '"save_every": 3')
     project.run("python -m ssc config > new.yaml && mv new.yaml config/config.yaml")
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(project.folder)}
     snakemake = subprocess.Popen(

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -32,7 +34,7 @@ def test_few_shot_trains_on_the_drawn_case_alone(hearts):
     settings = json.loads((hearts.folder / RUNS / "ours_1_mri/settings.json").read_text("utf-8"))
     everything = json.loads((hearts.folder / RUNS / "ours/settings.json").read_text("utf-8"))
     assert len(settings["cases"]["mri"]["train"]) == 1 and len(settings["cases"]["ct"]["train"]) == 14
-    assert settings["steps"] == everything["steps"] and settings["sampling"] == everything["sampling"]
+    assert settings["optimiser"] == everything["optimiser"] and settings["sampling"] == everything["sampling"]
 
 
 def test_the_quirks_of_the_archive_are_noted(hearts):
@@ -61,17 +63,21 @@ def test_a_run_starts_from_a_checkpoint_and_says_what_became_of_it(hearts, tmp_p
     from checkpoints import swin_state
 
     torch.save({"model": swin_state(96, (3, 6, 12, 24))}, tmp_path / "swin tiny.pth")
-    wide = "presets='{heart: {phantom: {smoke: {width: 96, heads: [3, 6, 12, 24], steps: 3}}}}'"
-    given = f"--config init=imagenet swin_tiny='{tmp_path}/swin tiny.pth' {wide}"
+    given = f"--config init=imagenet swin_tiny='{tmp_path}/swin tiny.pth'"
     folder = RUNS.replace("seed0", "seed1") + "/ours"
-    hearts.run(f"snakemake --cores 2 {given} -- {folder}/run.json")
+    small, wide = "{ width: 12, heads: [1, 2, 4, 8] }", "{ width: 96, heads: [3, 6, 12, 24] }"
+    hearts.edit("config/matrix.yaml", small, wide)
+    try:
+        hearts.run(f"snakemake --cores 2 {given} -- {folder}/run.json")
+    finally:
+        hearts.edit("config/matrix.yaml", f"smoke: {wide}", f"smoke: {small}")
     record = json.loads((hearts.folder / folder / "run.json").read_text("utf-8"))
     digest = hashlib.sha256((tmp_path / "swin tiny.pth").read_bytes()).hexdigest()
     assert record["init"] == "imagenet" and record["imagenet"]["sha256"] == digest
     tensors = record["imagenet"]["tensors"]
-    assert tensors["encoder.patch_embedding.conv.weight"] == "loaded patch_embed.proj.weight"
-    assert tensors["encoder.stages.0.blocks.0.attention.bias_table"].startswith("resized ")
-    assert tensors["heads.output.weight"] == "random" and "head.weight" in record["imagenet"]["unused"]
+    assert tensors["backbone.encoder.patch_embedding.conv.weight"] == "loaded patch_embed.proj.weight"
+    assert tensors["backbone.encoder.stages.0.blocks.0.attention.bias_table"].startswith("resized ")
+    assert tensors["backbone.heads.output.weight"] == "random" and "head.weight" in record["imagenet"]["unused"]
 
 
 def test_a_checkpoint_that_does_not_fit_is_an_error(hearts, tmp_path):
@@ -90,7 +96,7 @@ def test_a_folded_network_predicts_the_same(hearts, tmp_path, task, split, case)
     run = hearts.folder / f"results/runs/phantom/smoke/{task}/{split}/seed0/ours"
     hearts.run(f"ssc fold {run} {tmp_path}/folded")
     card = json.loads((tmp_path / "folded/ct.folded.json").read_text("utf-8"))
-    assert card["labels"] and card["preprocessing"]["spacing_mm"] and card["network"]["crop"]
+    assert card["labels"] and card["preprocessing"]["spacing_mm"] and card["network"]["view"]["crop"]
     image, _ = read_case(hearts.folder / f"results/cases/phantom/smoke/{task}/ct", case)
     whole, folded = (
         Predictor.load(folder, 0.25, torch.device("cpu")).case_probabilities(image, "ct")
@@ -107,10 +113,64 @@ def test_a_folded_network_segments_a_users_scan(hearts, tmp_path):
     assert labels.shape == given.shape and np.array_equal(labels.affine, given.affine)
 
 
+def test_a_folded_network_is_enough_without_the_checkout(hearts, tmp_path):
+    """The package and the folded folder alone, as after `pip install`."""
+    scan = hearts.folder / "data/phantom/mmwhs_mri/mr_train/mr_train_1007_image.nii.gz"
+    hearts.run(f"ssc fold {RUNS}/ours {tmp_path}/folded")
+    shutil.copytree(hearts.folder / "ssc", tmp_path / "site/ssc")
+    arguments = f"{tmp_path}/folded {scan} -o {tmp_path}/alone.nii.gz --modality mri --threads 1"
+    hearts.run(f"cd {tmp_path} && PYTHONPATH={tmp_path}/site {sys.executable} -m ssc predict {arguments}")
+    hearts.run(f"ssc predict {arguments.replace('alone', 'whole')}")
+    alone, whole = (np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("alone", "whole"))
+    assert np.array_equal(alone, whole)
+
+
 def test_a_backbone_is_free_to_choose(hearts):
     jobs = hearts.jobs(
-        "snakemake --cores 2 results/predictions/phantom/smoke/heart_nnformer/fixed/seed0/ours/test/scores.csv"
+        "snakemake --cores 2 results/predictions/phantom/smoke/heart/fixed/seed0/ours_nnformer/test/scores.csv"
     )
-    assert jobs == {"preprocess": 2, "settings": 1, "train": 1, "evaluate": 1}
+    assert jobs == {"settings": 1, "train": 1, "evaluate": 1}  # cases serve every backbone
     jobs = hearts.jobs("snakemake --cores 2 results/tables/abdomen_swin_unet.csv")
-    assert jobs == {"preprocess": 2, "settings": 4, "train": 4, "evaluate": 4, "table": 1}
+    assert jobs == {"settings": 4, "train": 4, "evaluate": 4, "table": 1}
+
+
+NEW_ROW = """
+backbones:
+  attention_unet:
+    label: Attention U-Net
+    build: monai.networks.nets.AttentionUnet
+    spatial_dims: {dims}
+    arguments:
+      spatial_dims: $spatial_dims
+      in_channels: $channels
+      out_channels: $classes
+      channels: [8, 16, 32, 64]
+      strides: [2, 2, 2]
+    taps: [model.1.submodule.1.submodule.1.submodule, model.1.submodule.1.submodule.1.merge, model.1.submodule.1.merge]
+    multiple_of: 8
+"""
+
+
+@pytest.mark.parametrize(("task", "split", "dims"), [("abdomen", "draw0", 3), ("heart", "fixed", 2)])
+def test_a_backbone_that_nobody_knows_yet_is_one_row(hearts, tmp_path, task, split, dims):
+    """MONAI's attention U-Net: trained, scored, used, folded; nothing else is touched, nothing else trains."""
+    text = (hearts.folder / "config/matrix.yaml").read_text("utf-8")
+    scan = {3: "btcv/RawData/Training/img/img0002.nii.gz", 2: "mmwhs_ct/ct_train/ct_train_1003_image.nii.gz"}[dims]
+    rows = NEW_ROW.format(dims=dims).split("backbones:\n")[1]
+    variant = "  attention: { like: joint_v2_cr, label: Attention, backbone: attention_unet }\n"
+    run = f"phantom/smoke/{task}/{split}/seed0/attention"
+    try:
+        changed = text.replace("\nbackbones:\n", f"\nbackbones:\n{rows}").replace(
+            "\nvariants:\n", f"\nvariants:\n{variant}"
+        )
+        (hearts.folder / "config/matrix.yaml").write_text(changed, "utf-8")
+        jobs = hearts.jobs(f"snakemake --cores 2 results/predictions/{run}/test/scores.csv")
+        assert jobs == {"settings": 1, "train": 1, "evaluate": 1}
+        hearts.run(f"snakemake --cores 2 results/predictions/{run}/test/scores.csv")
+        hearts.run(f"ssc fold results/runs/{run} {tmp_path}/folded")
+        for folder in (f"results/runs/{run}", f"{tmp_path}/folded"):
+            hearts.run(f"ssc predict {folder} data/phantom/{scan} -o {tmp_path}/l.nii.gz --modality ct --threads 1")
+    finally:
+        (hearts.folder / "config/matrix.yaml").write_text(text, "utf-8")
+        for folder in ("runs", "predictions"):
+            shutil.rmtree(hearts.folder / "results" / folder / run, ignore_errors=True)

@@ -62,8 +62,9 @@ def test_a_second_run_has_nothing_to_do(made):
     [
         ("losses='{gamma: 0.7}'", {"settings": 1, "train": 1, "evaluate": 1, "table": 1}),
         ("losses='{alpha: 0.7}'", ALL_RUNS),
-        ("presets='{abdomen: {phantom: {small: {steps: 7}}}}'", {}),
-        ("presets='{abdomen: {phantom: {smoke: {overlap: 0.5}}}}'", {"evaluate": 4, "table": 1}),
+        ("presets='{abdomen: {phantom: {small: {volumes: {steps: 7}}}}}'", {}),
+        ("presets='{abdomen: {phantom: {smoke: {volumes: {overlap: 0.5}}}}}'", {"evaluate": 4, "table": 1}),
+        ("presets='{abdomen: {phantom: {smoke: {slices: {steps: 7}}}}}'", {}),  # of 2D backbones
         ("btcv=/elsewhere", {}),
     ],
 )
@@ -75,6 +76,10 @@ def test_a_changed_setting_runs_exactly_what_uses_it(made, config, jobs):
     ("file", "jobs"),
     [
         ("ssc/models/eam.py", ALL_RUNS),
+        ("ssc/models/backbones/nnformer.py", ALL_RUNS),
+        ("ssc/models/backbones/swin_unet.py", {}),  # not Table 6's backbone
+        ("ssc/models/backbones/tapped.py", {}),
+        ("ssc/models/folding.py", {}),
         ("ssc/losses.py", ALL_RUNS),
         ("ssc/training.py", ALL_RUNS),
         ("ssc/data/sampling.py", ALL_RUNS),
@@ -105,6 +110,7 @@ def test_touching_files_runs_nothing(made):
     ("config", "message"),
     [
         ("sclae=small", "unknown key 'sclae'; did you mean 'scale'?"),
+        ("losses='{gama: 0.3}'", "unknown key 'losses.gama'; did you mean 'gamma'?"),
         ("data=real btcv=/nowhere chaos=/nowhere", "btcv: no cases in /nowhere"),
     ],
 )
@@ -112,6 +118,32 @@ def test_a_users_mistake_is_said_in_plain_words(made, config, message):
     shown = made.run(f"snakemake --cores 2 --config {config} -- results/tables/table6.csv", check=False)
     assert message in shown and "Traceback" not in shown
     assert not (made.folder / "data/manifests/real/btcv.json").exists()
+
+
+JOINT_V2 = "{ label: Joint V2, joint: true, eam: true }"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (JOINT_V2, JOINT_V2.replace("eam: true", "eam: 'no'"), "variants.joint_v2: eam = 'no'"),
+        (JOINT_V2, JOINT_V2.replace("eam", "aem"), "unknown key 'aem'; did you mean 'eam'?"),
+        ("{ losses: { tau: 1 } }", "{ losses: { tao: 1 } }", "unknown key 'settings.losses.tao'; did you mean 'tau'?"),
+        ("backbone: nnformer\n", "backbone: nformer\n", "backbone 'nformer' is none; did you mean 'nnformer'?"),
+        ("{ like: joint_v2, label", "{ like: joint_v22, label", "like 'joint_v22'; did you mean 'joint_v2'?"),
+        ("[baseline, joint_v2, ours]", "[baselin, joint_v2, ours]", "'baselin' is no variant; did you mean 'baseline'"),
+        ("task: abdomen\n    reference", "task: abdomne\n    reference", "did you mean 'abdomen'?"),
+        ("{ name: liver, label", "{ nmae: liver, label", "structures.0.name' is missing"),
+    ],
+)
+def test_a_slip_in_the_matrix_is_one_line_before_anything_trains(made, old, new, message):
+    text = (made.folder / "config/matrix.yaml").read_text("utf-8")
+    try:
+        made.edit("config/matrix.yaml", old, new)
+        shown = made.run("snakemake -n --cores 2 results/tables/table6.csv", check=False)
+    finally:
+        (made.folder / "config/matrix.yaml").write_text(text, "utf-8")
+    assert message in shown and "Traceback" not in shown, shown[-2000:]
 
 
 def test_a_folder_of_scans_may_have_a_space(made):

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssc.models.mlp import Mlp
+
 Size = tuple[int, ...]
 Scales = tuple[Tensor, Tensor]  # factors of a block's two residual branches, each (B, 1, …, 1, C)
 
@@ -122,13 +124,6 @@ class WindowAttention(nn.Module):
         index = relative_position_index(window, self.window, self.bias_table.device)
         bias = self.bias_table[index].permute(2, 0, 1)  # (heads, n, n)
         return bias + shift_mask(padded, window, shift, bias.device)[:, None] if any(shift) else bias
-
-
-class Mlp(nn.Sequential):
-    """Two linear layers with a GELU between, ``ratio`` times as wide inside."""
-
-    def __init__(self, width: int, ratio: int = 4):
-        super().__init__(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
 
 
 class Block(nn.Module):

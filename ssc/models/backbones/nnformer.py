@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssc.models.backbone import BLOCKS, STAGES, Backbone, Decoder, Stage, channels_first, stage_windows
-from ssc.models.windows import Block, CrossBlock, Scales, Size
+from ssc.models.backbones.transformer import BLOCKS, STAGES, Decoder, Stage, Transformer, channels_first, stage_windows
+from ssc.models.backbones.windows import Block, CrossBlock, Scales, Size
 
 PATCH = (2, 4, 4)
 
@@ -122,23 +122,26 @@ class Heads(nn.Module):
         return logits
 
 
-class NNFormer(Backbone):
-    """The whole backbone. ``crop`` is the size that windows and bias tables are made for.
+class NNFormer(Transformer):
+    """The whole backbone. ``size`` is that of the images that windows and bias tables are made for.
 
-    Raises ValueError where a width is no multiple of its heads.
+    ``stochastic_depth``: rising to this rate in the encoder and again in the decoder. Raises ValueError where a
+    width is no multiple of its heads.
     """
 
-    in_channels = 1
-
-    def __init__(self, crop: Size, width: int, heads: Sequence[int], windows: Sequence[int], classes: int):
-        super().__init__()
-        clamped = stage_windows(windows, tuple(-(-s // p) for s, p in zip(crop, PATCH, strict=True)))
+    def __init__(
+        self,
+        channels: int,
+        size: Size,
+        classes: int,
+        width: int,
+        heads: Sequence[int],
+        windows: Sequence[int],
+        stochastic_depth: float = 0.0,
+    ):
+        super().__init__(width, [stochastic_depth * i / last for last in (7, 5) for i in range(last + 1)])
+        clamped = stage_windows(windows, tuple(-(-s // p) for s, p in zip(size, PATCH, strict=True)))
         # The decoder's windows mirror the encoder's, whose third stage has the largest.
-        self.encoder = Encoder(self.in_channels, width, heads, clamped)
         self.decoder = Decoder(DecoderStage(width * 2**i, heads[i], clamped[i]) for i in (2, 1, 0))
         self.heads = Heads(width, classes)
-
-    @staticmethod
-    def branch_rates(largest: float) -> list[float]:
-        """Stochastic depth of every block: rising to ``largest`` in the encoder and again in the decoder."""
-        return [largest * i / 7 for i in range(8)] + [largest * i / 5 for i in range(6)]
+        self.encoder = Encoder(channels, width, heads, clamped)

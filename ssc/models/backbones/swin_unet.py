@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssc.models.backbone import BLOCKS, STAGES, Backbone, Decoder, Stage, channels_first, stage_windows
-from ssc.models.windows import Scales, Size
+from ssc.models.backbones.transformer import BLOCKS, STAGES, Decoder, Stage, Transformer, channels_first, stage_windows
+from ssc.models.backbones.windows import Scales, Size
 
 PATCH = 4
 
@@ -117,25 +117,28 @@ class Heads(nn.Module):
         return [self.output(x.movedim(-1, 1))]
 
 
-class SwinUnet(Backbone):
-    """The whole backbone. The last two axes of ``crop`` are the plane that windows and bias tables are made for.
+class SwinUnet(Transformer):
+    """The whole backbone. ``size`` is the plane that windows and bias tables are made for.
 
-    Raises ValueError where a width is no multiple of its heads.
+    ``stochastic_depth``: rising to this rate in the encoder; the decoder mirrors its stages. Raises ValueError where
+    a width is no multiple of its heads.
     """
 
-    in_channels = 3
-
-    def __init__(self, crop: Size, width: int, heads: Sequence[int], windows: Sequence[int], classes: int):
-        super().__init__()
-        clamped = stage_windows(windows, tuple(-(-s // PATCH) for s in crop[-2:]))
-        self.encoder = Encoder(self.in_channels, width, heads, clamped)
+    def __init__(
+        self,
+        channels: int,
+        size: Size,
+        classes: int,
+        width: int,
+        heads: Sequence[int],
+        windows: Sequence[int],
+        stochastic_depth: float = 0.0,
+    ):
+        super().__init__(width, [stochastic_depth * i / 7 for i in (0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 2, 3, 0, 1)])
+        clamped = stage_windows(windows, tuple(-(-s // PATCH) for s in size))
         self.decoder = Decoder(DecoderStage(width * 2**i, heads[i], clamped[i]) for i in (2, 1, 0))
         self.heads = Heads(width, classes)
-
-    @staticmethod
-    def branch_rates(largest: float) -> list[float]:
-        """Stochastic depth of every block: rising to ``largest`` in the encoder; the decoder mirrors its stages."""
-        return [largest * i / 7 for i in (0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 2, 3, 0, 1)]
+        self.encoder = Encoder(channels, width, heads, clamped)
 
 
 def _pad_to_multiple(x: Tensor, factor: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""Backbones: the paper's two Transformers, and any other network by the names of its modules."""

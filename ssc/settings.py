@@ -1,0 +1,113 @@
+"""What decides a training, typed part by part: network, objective, optimiser, sampling. Loads no torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+
+
+class Strict(BaseModel):
+    """Immutable; a key that is not known, or a value of another type, is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class View(Strict):
+    """How a case is cut: a 3D network sees the crop, a 2D one a plane with its neighbouring slices as channels."""
+
+    spatial_dims: Literal[2, 3]
+    crop: tuple[PositiveInt, PositiveInt, PositiveInt]  # D, H, W voxels
+
+    @property
+    def channels(self) -> int:
+        """Channels of a network's input."""
+        return 1 if self.spatial_dims == 3 else self.crop[0]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Spatial size of a network's input: D, H, W or H, W."""
+        return self.crop if self.spatial_dims == 3 else self.crop[1:]
+
+
+class Branch(Strict):
+    """A module of a foreign network whose output is added to a skip, and where its channels stand."""
+
+    module: str
+    channels: Literal["first", "last"] = "first"
+
+
+class BackboneSettings(Strict):
+    """A backbone: what builds it, and for a foreign network which of its modules give maps and branches.
+
+    In ``arguments`` $channels, $classes, $size and $spatial_dims stand for those of the run.
+    """
+
+    build: str  # import path of a class
+    arguments: dict[str, Any]
+    taps: tuple[str, ...] = ()  # modules whose outputs are the three maps, coarse to fine
+    branches: tuple[Branch, ...] = ()
+    multiple_of: PositiveInt = 1  # of which every side of an image must be a multiple
+
+
+class EamSettings(Strict):
+    """The External Attention Modules."""
+
+    heads: PositiveInt
+    map_scale: Literal["none", "sqrt_d"]
+    correlations: bool  # E is built only where a loss asks for it
+
+
+class NetworkSettings(Strict):
+    """A network; ``None`` is without."""
+
+    view: View
+    backbone: BackboneSettings
+    image_embedding: bool = True
+    own_encoder: bool = False
+    eam: EamSettings | None = None
+    modulation: Literal["residual", "literal"] | None = None
+
+    @property
+    def at_inference(self) -> NetworkSettings:
+        """The same without External Attention Modules."""
+        return self.model_copy(update={"eam": None})
+
+
+class Objective(Strict):
+    """Weights and options of Eq. 9-12; a term whose weight is None is off."""
+
+    alpha: float | None = None
+    beta: float | None = None
+    gamma: float | None = None
+    tau: float | None = None
+    aux_target: Literal["soft", "nearest"] | None = None
+    shuffled: bool = False
+
+
+class Optimiser(Strict):
+    """AdamW, its schedule, and what happens on the way."""
+
+    steps: PositiveInt
+    schedule: Literal["one_cycle", "cosine"]
+    learning_rate: float
+    warm_up: float
+    beta2: float
+    weight_decay: float
+    clip: float
+    validations: NonNegativeInt
+    save_every: PositiveInt
+
+
+class Sampling(Strict):
+    """Crops and their random changes, at the strength of the run."""
+
+    images: PositiveInt
+    translation: NonNegativeInt
+    class_ratios: tuple[float, ...]
+    probability: float
+    rotation_deg: float
+    scaling: float
+    intensity: float
+    gamma: tuple[float, float]
+    noise: float
