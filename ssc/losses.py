@@ -1,8 +1,8 @@
 """The objective: Eq. 9-12. Every loss returns a scalar; ``objective`` returns (loss, parts).
 
-Segmentation terms are MONAI's ``DiceCELoss``: cross-entropy plus soft Dice over batch and space jointly,
-background left out of Dice. A class absent from a batch adds a constant near 1 to Dice, without a gradient
-that matters.
+Segmentation terms are cross-entropy plus soft Dice over batch and space jointly, background left out of Dice; a test
+compares them with MONAI's ``DiceCELoss``. A class absent from a batch adds a constant near 1 to Dice, without a
+gradient that matters.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from monai.losses import DiceCELoss
 from torch import Tensor
 
 from ssc.models.network import Output
 from ssc.settings import Objective
 
-_DICE_CE = DiceCELoss(include_background=False, softmax=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
+SMOOTH = 1e-5  # on both sides of Dice's fraction
 
 
 def segmentation(logits: Sequence[Tensor], label: Tensor) -> Tensor:
@@ -37,16 +36,26 @@ def auxiliary(maps: Sequence[Tensor], label: Tensor, reading: str) -> Tensor:
     maps: (B, Z, *S) of any grids; label: (B, 1, *S) of integers. ``reading`` of the label on a coarser grid:
     'soft' = shares of the classes in each position, 'nearest' = the voxel at its centre.
     """
-    targets = (
-        _shares(label, scale) if reading == "soft" else _one_hot(_nearest(label, scale), scale.shape[1])
-        for scale in maps
-    )
+    classes = maps[0].shape[1]
+    if reading == "soft":
+        whole = _one_hot(label, classes)
+        targets = [F.interpolate(whole, size=tuple(scale.shape[2:]), mode="area") for scale in maps]
+    else:
+        targets = [_one_hot(_nearest(label, scale), classes) for scale in maps]
     return sum(_dice_ce(scale, target) for scale, target in zip(maps, targets, strict=True))
 
 
 def _dice_ce(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy plus soft Dice, in float32 at least: mixed precision is the network's business."""
-    return _DICE_CE(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)
+    """Cross-entropy plus soft Dice, (B, Z, *S) both, in float32 at least: mixed precision is the network's business.
+
+    MONAI's DiceCELoss takes softmax twice and checks much: on the coarse maps of a step that is a tenth of it.
+    """
+    logs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=1)
+    cross_entropy = -(target * logs).sum(dim=1).mean()
+    found, truth = logs[:, 1:].exp(), target[:, 1:]
+    axes = (0, *range(2, logs.ndim))
+    overlap, total = (found * truth).sum(axes), found.sum(axes) + truth.sum(axes)
+    return cross_entropy + (1 - (2 * overlap + SMOOTH) / (total + SMOOTH)).mean()
 
 
 def modality_consistency(embeddings: dict[str, Tensor]) -> Tensor:
@@ -124,8 +133,3 @@ def _one_hot(label: Tensor, classes: int) -> Tensor:
     """(B, 1, *S) of integers -> (B, Z, *S) in float32."""
     one_hot = torch.zeros(len(label), classes, *label.shape[2:], device=label.device)
     return one_hot.scatter_(1, label.long(), 1.0)
-
-
-def _shares(label: Tensor, like: Tensor) -> Tensor:
-    """Share of each class (B, Z, *S) in each voxel of the grid of ``like``."""
-    return F.interpolate(_one_hot(label, like.shape[1]), size=tuple(like.shape[2:]), mode="area")

@@ -44,7 +44,8 @@ class ExternalAttention(nn.Module):
         self.to_key = nn.Linear(width, width, bias=False)  # W_K
         self.update = None if next_width is None else EmbeddingUpdate(width, next_width, heads)
         self.filters = SemanticFilters(classes, width, heads) if correlations else None
-        # F_1x1 of Eq. 9: the N maps of class j to one logit map.
+        # F_1x1 of Eq. 9: the N maps of class j to one logit map. Weight (Z, N, 1), taken as a product: no convolution
+        # of PyTorch is quick at so few channels a group.
         self.auxiliary = nn.Conv1d(classes * heads, classes, 1, groups=classes)
 
     def forward(self, query: Tensor, features: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -59,10 +60,11 @@ class ExternalAttention(nn.Module):
         maps = q @ k.transpose(-1, -2)  # (B, N, Z, P)
         attention = maps * self.attention_scale
         semantic_maps = (maps if self.map_scale == "none" else attention).transpose(1, 2)  # A (B, Z, N, P)
-        logits = self.auxiliary(semantic_maps.flatten(1, 2)).unflatten(-1, size)
+        weight, bias = self.auxiliary.weight, self.auxiliary.bias
+        logits = (weight.transpose(1, 2) @ semantic_maps).squeeze(2) + bias[:, None]
         correlations = None if self.filters is None else self.filters(query, semantic_maps)
         following = None if self.update is None else self.update(query, attention, normed)
-        return logits, correlations, following
+        return logits.unflatten(-1, size), correlations, following
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from monai.losses import DiceCELoss
 
 from ssc.losses import auxiliary, image_consistency, modality_consistency, objective, segmentation
 from ssc.models.eam import Semantics
@@ -98,6 +99,15 @@ def test_a_crop_of_background_alone_gives_finite_losses_and_gradients(reading):
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(x.grad).all() for o in outputs.values() for x in (*o.logits, *o.semantics.auxiliary))
+
+
+def test_segmentation_is_monais_dice_and_cross_entropy():
+    torch.manual_seed(0)
+    logits, label = torch.randn(B, Z, 4, 6, 8, dtype=torch.float64), torch.randint(0, Z, (B, 1, 4, 6, 8))
+    reference = DiceCELoss(
+        include_background=False, softmax=True, to_onehot_y=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5
+    )
+    assert torch.allclose(segmentation([logits], label), reference(logits, label))
 
 
 def test_perfect_logits_have_almost_no_loss():

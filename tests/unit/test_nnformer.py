@@ -81,13 +81,15 @@ def test_a_smaller_window_uses_the_same_offsets_of_a_larger_table():
 
 def test_partition_and_reverse_are_inverse():
     for size, window in (((4, 6), (2, 3)), ((4, 6, 8), (2, 3, 4))):
-        x = torch.randn(2, *size, 5)
-        assert torch.equal(window_reverse(window_partition(x, window), window, size), x)
+        x = torch.randn(2, *size, 3 * 4)
+        parts = window_partition(x, window, 3, 2)
+        for part, channels in zip(parts, x.chunk(3, dim=-1), strict=True):
+            assert torch.equal(window_reverse(part, window, size, 2), channels)
 
 
 def test_a_window_holds_neighbouring_tokens():
     x = torch.arange(16).reshape(1, 4, 4, 1)
-    assert window_partition(x, (2, 2))[1, :, 0].tolist() == [2, 3, 6, 7]
+    assert window_partition(x, (2, 2), 1, 1)[0, 1, :, 0].tolist() == [2, 3, 6, 7]
 
 
 def test_shift_mask_separates_tokens_that_were_not_neighbours():
@@ -97,7 +99,7 @@ def test_shift_mask_separates_tokens_that_were_not_neighbours():
     rows = np.roll(np.arange(6), -1)[:, None].repeat(8, 1)
     columns = np.roll(np.arange(8), -2)[None].repeat(6, 0)
     places = torch.from_numpy(np.stack([rows, columns], -1))[None]
-    for w, tokens in enumerate(window_partition(places, window).numpy()):
+    for w, tokens in enumerate(window_partition(places, window, 1, 1)[0].numpy()):
         for i, a in enumerate(tokens):
             for j, b in enumerate(tokens):
                 near = all(abs(a[axis] - b[axis]) < window[axis] for axis in (0, 1))

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssc.models.backbones.transformer import BLOCKS, STAGES, Decoder, Stage, Transformer, channels_first, stage_windows
+from ssc.models.backbones.transformer import (
+    BLOCKS,
+    STAGES,
+    Decoder,
+    Stage,
+    Transformer,
+    blocks_of,
+    channels_first,
+    stage_windows,
+)
 from ssc.models.backbones.windows import Block, CrossBlock, Scales, Size
 
 PATCH = (2, 4, 4)
@@ -63,7 +72,7 @@ class Up(nn.Module):
         self.conv = nn.ConvTranspose3d(2 * width, width, 2, stride=2)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = channels_first(self.conv, self.norm(x))
+        x = blocks_of(self.conv, self.norm(x), "last")
         _, d, h, w, _ = skip.shape
         return x[:, :d, :h, :w]
 
@@ -118,7 +127,7 @@ class Heads(nn.Module):
         logits = []
         for stage, layer in enumerate(self.layers[:1] if only_finest else self.layers):
             d, h, w = (-(-s // 2**stage) for s in size)
-            logits.append(layer(maps[-1 - stage].movedim(-1, 1))[:, :, :d, :h, :w])
+            logits.append(blocks_of(layer, maps[-1 - stage], "first")[:, :, :d, :h, :w])
         return logits
 
 

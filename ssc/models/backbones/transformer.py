@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import prod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,24 @@ ENCODER_BRANCHES = 2 * BLOCKS * STAGES
 def channels_first(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply a convolution to a channels-last map (B, *S, C)."""
     return layer(x.movedim(-1, 1)).movedim(1, -1)
+
+
+def blocks_of(layer: nn.Module, x: Tensor, channels: Literal["first", "last"]) -> Tensor:
+    """A transposed convolution whose stride is its kernel, on a channels-last map (B, *S, C).
+
+    -> (B, C', *kS) or (B, *kS, C'), as ``channels`` says: 'first' or 'last'. Each position becomes a block of its own,
+    so that one matrix product does it, quicker than PyTorch's layer.
+    """
+    b, *size, c = x.shape
+    kernel, dims, out = layer.kernel_size, len(size), layer.out_channels
+    weight = layer.weight.flatten(1)  # (C, C' · kernel)
+    blocks = torch.addmm(layer.bias.repeat_interleave(prod(kernel)), x.reshape(-1, c), weight)
+    blocks = blocks.view(b, *size, out, *kernel)
+    places = [axis for d in range(dims) for axis in (1 + d, 2 + dims + d)]
+    grown = [s * k for s, k in zip(size, kernel, strict=True)]
+    if channels == "first":
+        return blocks.permute(0, 1 + dims, *places).reshape(b, out, *grown)
+    return blocks.permute(0, *places, 1 + dims).reshape(b, *grown, out)
 
 
 def stage_windows(windows: Sequence[int], size: Size) -> list[Size]:

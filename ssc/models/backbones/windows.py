@@ -22,21 +22,23 @@ Size = tuple[int, ...]
 Scales = tuple[Tensor, Tensor]  # factors of a block's two residual branches, each (B, 1, …, 1, C)
 
 
-def window_partition(x: Tensor, window: Size) -> Tensor:
-    """(B, *S, C) -> (B·windows, n, C), n = prod(window); S must be multiples of the window."""
-    b, *size, c = x.shape
+def window_partition(x: Tensor, window: Size, parts: int, heads: int) -> Tensor:
+    """(B, *S, parts·C) -> (parts, B·windows·heads, n, C/heads) in one copy; n = prod(window), which divides S."""
     dims = len(window)
-    split = [n for s, w in zip(size, window, strict=True) for n in (s // w, w)]
-    order = [0, *range(1, 2 * dims, 2), *range(2, 2 * dims + 1, 2), 2 * dims + 1]
-    return x.reshape(b, *split, c).permute(order).reshape(-1, prod(window), c)
+    split = [n for s, w in zip(x.shape[1:-1], window, strict=True) for n in (s // w, w)]
+    counts, places = range(1, 2 * dims, 2), range(2, 2 * dims + 1, 2)
+    part, head, channel = range(2 * dims + 1, 2 * dims + 4)
+    x = x.reshape(len(x), *split, parts, heads, x.shape[-1] // (parts * heads))
+    return x.permute(part, 0, *counts, head, *places, channel).reshape(parts, -1, prod(window), x.shape[-1])
 
 
-def window_reverse(windows: Tensor, window: Size, size: Size) -> Tensor:
-    """The inverse of ``window_partition``: (B·windows, n, C) -> (B, *size, C)."""
-    dims, c = len(window), windows.shape[-1]
+def window_reverse(windows: Tensor, window: Size, size: Size, heads: int) -> Tensor:
+    """The way back of one part: (B·windows·heads, n, C/heads) -> (B, *size, C)."""
+    dims = len(window)
     counts = [s // w for s, w in zip(size, window, strict=True)]
-    order = [0, *(axis for d in range(dims) for axis in (1 + d, 1 + dims + d)), 2 * dims + 1]
-    return windows.reshape(-1, *counts, *window, c).permute(order).reshape(-1, *size, c)
+    x = windows.reshape(-1, *counts, heads, *window, windows.shape[-1])
+    pairs = (axis for d in range(dims) for axis in (1 + d, 2 + dims + d))
+    return x.permute(0, *pairs, 1 + dims, 2 + 2 * dims).reshape(-1, *size, heads * windows.shape[-1])
 
 
 @cache
@@ -65,7 +67,7 @@ def shift_mask(size: Size, window: Size, shift: Size, device: torch.device) -> T
     ]
     for number, band in enumerate(itertools.product(*bands)):
         regions[(0, *band)] = number
-    regions = window_partition(regions, window).squeeze(-1)  # (windows, n)
+    regions = window_partition(regions, window, 1, 1)[0, ..., 0]  # (windows, n)
     return (regions[:, None] != regions[:, :, None]).float().mul(-100.0).to(device)
 
 
@@ -95,35 +97,36 @@ class WindowAttention(nn.Module):
         window = tuple(min(w, s) for w, s in zip(self.window, size, strict=True))
         shift = tuple(w // 2 if self.shifted and s > w else 0 for w, s in zip(self.window, size, strict=True))
         padded = tuple(-(-s // w) * w for s, w in zip(size, window, strict=True))
-        query = self._windows(x, window, shift, padded)
+        x = _rolled(x, shift, padded)
         if self.cross:
-            key, value = self.qkv(self._windows(context, window, shift, padded)).chunk(2, dim=-1)
+            (query,) = window_partition(x, window, 1, self.heads)
+            key, value = window_partition(self.qkv(_rolled(context, shift, padded)), window, 2, self.heads)
         else:
-            query, key, value = self.qkv(query).chunk(3, dim=-1)
-        shape = (len(x), -1, query.shape[1], self.heads, query.shape[2] // self.heads)
-        query, key, value = (t.view(shape).transpose(2, 3) for t in (query, key, value))  # (B, windows, heads, n, d)
-        mixed = F.scaled_dot_product_attention(query, key, value, self._bias(window, shift, padded))
-        mixed = self.projection(mixed.transpose(2, 3).flatten(3).flatten(0, 1))  # (B·windows, n, C)
-        mixed = window_reverse(mixed, window, padded)
+            query, key, value = window_partition(self.qkv(x), window, 3, self.heads)
+        # By hand: torch's scaled_dot_product_attention has no quick way for a bias that learns on a CPU.
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(1, 2)  # (B·windows·heads, n, n)
+        scores = scores.view(len(x), -1, self.heads, *scores.shape[1:]) + self._bias(window)
+        if any(shift):
+            scores = scores + shift_mask(padded, window, shift, x.device)[:, None]
+        mixed = scores.softmax(dim=-1).flatten(0, 2) @ value
+        mixed = window_reverse(mixed, window, padded, self.heads)
         if any(shift):
             mixed = mixed.roll(shift, dims=list(range(1, len(shift) + 1)))
-        return mixed[(slice(None), *(slice(s) for s in size))]
+        return self.projection(mixed[(slice(None), *(slice(s) for s in size))])
 
-    @staticmethod
-    def _windows(x: Tensor, window: Size, shift: Size, padded: Size) -> Tensor:
-        """Pad at the far end, roll by the shift, cut into windows."""
-        size = x.shape[1:-1]
-        if padded != tuple(size):
-            x = F.pad(x, [0, 0, *(n for p, s in zip(padded[::-1], size[::-1], strict=True) for n in (0, p - s))])
-        if any(shift):
-            x = x.roll([-s for s in shift], dims=list(range(1, len(shift) + 1)))
-        return window_partition(x, window)
-
-    def _bias(self, window: Size, shift: Size, padded: Size) -> Tensor:
-        """(heads, n, n), or (windows, heads, n, n): position bias, and the shift mask of a rolled map."""
+    def _bias(self, window: Size) -> Tensor:
+        """(heads, n, n): a bias for each pair of positions in a window."""
         index = relative_position_index(window, self.window, self.bias_table.device)
-        bias = self.bias_table[index].permute(2, 0, 1)  # (heads, n, n)
-        return bias + shift_mask(padded, window, shift, bias.device)[:, None] if any(shift) else bias
+        # A gather: the backward of an index, or of an embedding, takes three times as long.
+        return self.bias_table.t().gather(1, index.view(1, -1).expand(self.heads, -1)).view(-1, *index.shape)
+
+
+def _rolled(x: Tensor, shift: Size, padded: Size) -> Tensor:
+    """(B, *S, C) -> (B, *padded, C): zeros at the far end, then rolled back by the shift."""
+    size = x.shape[1:-1]
+    if padded != tuple(size):
+        x = F.pad(x, [0, 0, *(n for p, s in zip(padded[::-1], size[::-1], strict=True) for n in (0, p - s))])
+    return x.roll([-s for s in shift], dims=list(range(1, len(shift) + 1))) if any(shift) else x
 
 
 class Block(nn.Module):
