@@ -29,8 +29,9 @@ test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end
 	pytest -n 2 tests/unit tests/paper
 	pytest tests/workflow # one copy of the project, so one process; Snakemake fills the cores
 
-test-all: test ## and what takes minutes: every command of README and docs, more seeds
-	pytest -m long tests/workflow
+test-all: test ## and what takes minutes: every command of README and docs, ONNX, more seeds
+	@$(BIN)/pip install -q -c requirements.lock onnx==1.23.2 onnxscript==0.7.2 onnxruntime==1.32.0
+	pytest -m long tests
 
 check: .venv/ready ## format and lint alone
 	ruff check .

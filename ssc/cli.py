@@ -61,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     fold = command(_fold, "fold", "Fold a trained run into one plain network a modality")
     fold.add_argument("run", type=Path, help="folder of a run")
     fold.add_argument("folder", type=Path, help="where weights (safetensors) and their description (JSON) go")
+    fold.add_argument(
+        "--format",
+        choices=("weights", "export", "onnx"),
+        default="weights",
+        help="also write the network of one window: torch.export's .pt2, or .onnx (pip install onnx onnxscript)",
+    )
 
     doctor = command(_doctor, "doctor", "Check a folder of raw scans case by case")
     doctor.add_argument("folder", type=Path)
@@ -163,9 +169,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _fold(options: argparse.Namespace) -> None:
+    from ssc.exporting import check_format, write_exported
     from ssc.inference import write_folded
 
+    check_format(options.format)
     write_folded(options.run, options.folder)
+    if options.format != "weights":
+        write_exported(options.folder, options.format)
 
 
 def _doctor(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ External Attention Modules and auxiliary heads take no part. A folded network ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -107,14 +107,11 @@ class Predictor:
     @classmethod
     def of_folded(cls, folder: Path, overlap: float, device: torch.device) -> Predictor:
         """From the folded networks of ``folder``. Raises RunError for a card of another version."""
-        cards = [_card(path) for path in sorted(folder.glob(FOLDED))]
-        networks = {}
-        for card in cards:
-            network = unfolded(card.network, len(card.labels) + 1, card.modality, card.modulated)
-            network.load_state_dict(load_file(folder / card.weights))
-            networks[card.modality] = network.to(device).eval()
-        preprocessing = {card.modality: card.preprocessing for card in cards}
-        return cls(cards[0].run, list(cards[0].labels), networks, preprocessing, overlap)
+        found = list(read_folded(folder))
+        networks = {card.modality: network.to(device) for card, network in found}
+        preprocessing = {card.modality: card.preprocessing for card, _ in found}
+        card = found[0][0]
+        return cls(card.run, list(card.labels), networks, preprocessing, overlap)
 
     def case_probabilities(self, case: sitk.Image, modality: str) -> np.ndarray:
         """Class probabilities (Z, D, H, W) on the grid of a preprocessed case."""
@@ -132,6 +129,15 @@ def read_run(folder: Path) -> tuple[RunSettings, dict[str, Any], dict[str, Tenso
     """A trained run: its settings, record and weights. Raises RunError where one is missing or of another version."""
     settings, record = read_settings(folder), read_record(folder)
     return settings, record, load_file(folder / "weights.safetensors")
+
+
+def read_folded(folder: Path) -> Iterator[tuple[Card, Network]]:
+    """Card and network of every modality that ``write_folded`` left. Raises RunError for a card of another version."""
+    for path in sorted(folder.glob(FOLDED)):
+        card = _card(path)
+        network = unfolded(card.network, len(card.labels) + 1, card.modality, card.modulated)
+        network.load_state_dict(load_file(folder / card.weights))
+        yield card, network.eval()
 
 
 def _card(path: Path) -> Card:

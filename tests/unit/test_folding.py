@@ -1,11 +1,16 @@
 """Folded networks give the same logits and are plain: a backbone and an image embedding."""
 
+import json
+
 import pytest
 import torch
 from networks import METHODS, PAPER, images_of, network_of
+from safetensors.torch import save_file
 
 from ssc import matrix
 from ssc.errors import RunError
+from ssc.exporting import write_exported
+from ssc.inference import Card
 from ssc.models.backbones.build import build_backbone
 from ssc.models.backbones.tapped import Scaled
 from ssc.models.folding import fold, unfolded
@@ -102,3 +107,46 @@ def test_a_foreign_backbone_folds_too(backbone, name):
 def test_unknown_modality_is_an_error():
     with pytest.raises(RunError, match="modality pet: this network knows ct, mri"):
         fold(_trained("swin_unet", "ours"), "pet")
+
+
+@pytest.mark.parametrize("backbone", ["nnformer", "swin_unet", "unet", "swin_unetr"])
+def test_an_exported_network_gives_the_same_logits(backbone, tmp_path):
+    image, logits = _folded_on_disk(backbone, tmp_path)
+    write_exported(tmp_path, "export")
+    found = torch.export.load(tmp_path / "ct.pt2").module()(image)
+    assert (found - logits).abs().max() <= 1e-6 * logits.abs().max()
+    metadata = json.loads((tmp_path / "ct.metadata.json").read_text())["network_data_format"]
+    assert metadata["inputs"]["image"]["spatial_shape"] == list(image.shape[2:])
+    assert metadata["outputs"]["pred"]["num_channels"] == logits.shape[1]
+
+
+@pytest.mark.long  # `make test-all` installs the packages
+@pytest.mark.parametrize("backbone", ["nnformer", "swin_unet", "unet"])
+def test_an_onnx_network_gives_the_same_logits(backbone, tmp_path):
+    import onnxruntime
+
+    image, logits = _folded_on_disk(backbone, tmp_path)
+    write_exported(tmp_path, "onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "ct.onnx")
+    found = torch.from_numpy(session.run(["logits"], {"image": image.numpy()})[0])
+    assert (found - logits).abs().max() <= 1e-5 * logits.abs().max()
+
+
+def _folded_on_disk(backbone, folder):
+    """A folded network of CT, written as ``ssc fold`` does; an image and its logits."""
+    network = fold(_trained(backbone, "ours"), "ct")
+    card = Card(
+        run="phantom/x",
+        commit="c",
+        modality="ct",
+        weights="ct.safetensors",
+        labels={name: value for value, name in enumerate("abcd", start=1)},
+        network=network.settings,
+        modulated=True,
+        preprocessing={},
+    )
+    save_file(network.state_dict(), folder / card.weights)
+    (folder / "ct.folded.json").write_text(card.model_dump_json())
+    image = _image(network)[:1]
+    with torch.inference_mode():
+        return image, network.predict(image, "ct")

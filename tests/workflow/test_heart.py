@@ -113,13 +113,12 @@ def test_a_folded_network_segments_a_users_scan(hearts, tmp_path):
     assert labels.shape == given.shape and np.array_equal(labels.affine, given.affine)
 
 
-def test_a_folded_network_is_enough_without_the_checkout(hearts, tmp_path):
-    """The package and the folded folder alone, as after `pip install`."""
+def test_a_folded_network_is_enough_without_the_checkout(hearts, installed, tmp_path):
+    """The installed package and the folded folder alone."""
     scan = hearts.folder / "data/phantom/mmwhs_mri/mr_train/mr_train_1007_image.nii.gz"
     hearts.run(f"ssc fold {RUNS}/ours {tmp_path}/folded")
-    shutil.copytree(hearts.folder / "ssc", tmp_path / "site/ssc")
     arguments = f"{tmp_path}/folded {scan} -o {tmp_path}/alone.nii.gz --modality mri --threads 1"
-    hearts.run(f"cd {tmp_path} && PYTHONPATH={tmp_path}/site {sys.executable} -m ssc predict {arguments}")
+    hearts.run(f"cd {tmp_path} && PYTHONPATH={installed} {sys.executable} -m ssc predict {arguments}")
     hearts.run(f"ssc predict {arguments.replace('alone', 'whole')}")
     alone, whole = (np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("alone", "whole"))
     assert np.array_equal(alone, whole)

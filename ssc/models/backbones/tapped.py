@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssc.errors import SettingsError
@@ -42,8 +41,7 @@ class Tapped(Backbone):
         size = image.shape[2:]
         padded = self._padded(size)
         if padded != tuple(size):
-            ends = [n for p, s in zip(padded[::-1], size[::-1], strict=True) for n in (0, p - s)]
-            image = F.pad(image, ends, value=float(image.detach().min()))
+            image = _with_far_end(image, padded)
         found: dict[str, Tensor] = {}
         with ExitStack() as hooks:
             for name in () if only_finest else self.taps:
@@ -149,6 +147,13 @@ def _scaled(x: Tensor, factor: Tensor, branch: Branch) -> Tensor:
     factor = factor.repeat_interleave(len(x) // len(factor), dim=0)
     ones = (1,) * (x.ndim - 2)
     return x * (factor.view(len(x), -1, *ones) if branch.channels == "first" else factor.view(len(x), *ones, -1))
+
+
+def _with_far_end(image: Tensor, padded: Sequence[int]) -> Tensor:
+    """(B, channels, *S) -> (B, channels, *padded): its minimum beyond the far end."""
+    whole = image.detach().min().expand(*image.shape[:2], *padded).clone()
+    whole[(..., *(slice(s) for s in image.shape[2:]))] = image
+    return whole
 
 
 def _cropped(x: Tensor, padded: Sequence[int], size: Sequence[int]) -> Tensor:
