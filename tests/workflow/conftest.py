@@ -15,12 +15,18 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def reproduced(made, tmp_path_factory):
-    """A second copy in git, after `dvc repro`: the first command's results lie there already."""
+def everything(made):
+    """The same project after `all`."""
     made.run("snakemake --cores 2 all")
+    return made
+
+
+@pytest.fixture(scope="session")
+def reproduced(everything, tmp_path_factory):
+    """A second copy in git, after `dvc repro`: the first command's results lie there already."""
     project = Project.__new__(Project)
     project.folder = tmp_path_factory.mktemp("dvc") / "project"
-    shutil.copytree(made.folder, project.folder)
+    shutil.copytree(everything.folder, project.folder)
     project.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm all")
     project.before = trained(project)
     project.log = project.run("dvc repro")

@@ -1,4 +1,4 @@
-"""DVC, notebook, figure, prediction of a user's own scan, a kill in the middle: the rest of what a user types."""
+"""Notebook, figure, report, prediction of a user's own scan, a kill in the middle: the rest of what a user types."""
 
 import json
 import os
@@ -21,73 +21,6 @@ RUN = "results/runs/phantom/smoke/abdomen/draw0/seed0/ours"
 RUN_OF_SEED = "results/predictions/phantom/smoke/abdomen/draw0/seed{}/ours/test/scores.csv"
 
 
-def test_dvc_repro_after_snakemake_trains_nothing(reproduced):
-    assert trained(reproduced) == reproduced.before and len(reproduced.before) == 11
-    assert (reproduced.folder / "dvc.lock").is_file()
-
-
-def test_dvc_repro_twice_is_up_to_date(reproduced):
-    assert "Data and pipelines are up to date" in reproduced.run("dvc repro")
-
-
-def test_dvc_holds_every_result(reproduced):
-    assert "Data and pipelines are up to date" in reproduced.run("dvc status")
-    tracked = reproduced.run("dvc ls . results --dvc-only")
-    assert {"cases", "runs", "predictions", "tables", "figures", "notebooks"} <= set(tracked.split())
-
-
-def test_snakemake_after_dvc_repro_has_nothing_to_do(reproduced):
-    assert "Nothing to be done" in reproduced.run("snakemake --cores 8 --resources gpu=2 all")
-
-
-@pytest.fixture(scope="module")
-def clone(reproduced, tmp_path_factory):
-    """A clone of the repository after `dvc push` to a folder and `dvc pull` from it."""
-    folder = tmp_path_factory.mktemp("clone")
-    commit = "git add -A && git -c user.name=t -c user.email=t@t commit -qm results"
-    private = reproduced.folder / "data/real/btcv/img.nii.gz"
-    private.parent.mkdir(parents=True)
-    private.write_bytes(b"handed out to one person")
-    reproduced.run('dvc add -q data/real/btcv && echo "  push: false" >> data/real/btcv.dvc')
-    reproduced.run(f"dvc remote add -d storage {folder}/remote && {commit} && dvc push -q")
-    reproduced.run(f"git clone -q . {folder}/project")
-    project = Project.__new__(Project)
-    project.folder, project.remote = folder / "project", folder / "remote"
-    project.run("dvc pull", check=False)  # what was not pushed cannot come
-    return project
-
-
-def test_a_clone_after_dvc_pull_has_nothing_to_do(clone):
-    assert not (clone.folder / "data/phantom").exists()
-    assert clone.jobs("snakemake --cores 2 all") == {}
-
-
-def test_a_clone_still_sees_a_changed_parameter(clone):
-    jobs = clone.jobs("snakemake --cores 2 --config losses='{gamma: 0.7}' -- results/tables/table6.csv")
-    assert jobs == {"settings": 1, "train": 1, "evaluate": 1, "table": 1}
-
-
-def test_a_clone_preprocesses_anew(clone):
-    """The manifest of the raw scans came along, the phantoms did not: they are made by the way."""
-    cases = "results/cases/phantom/small/heart/ct/manifest.json"
-    clone.run(f"snakemake --cores 2 --config scale=small -- {cases}")
-    assert (clone.folder / cases).is_file()
-
-
-def test_a_clone_redraws_without_training(clone):
-    """Figure 4 shows scans: the phantoms are made by the way."""
-    jobs = clone.jobs("snakemake --cores 2 --forcerun figure4 -- results/figures/figure4_abdomen.pdf")
-    assert jobs == {"figure4": 1}
-    clone.run("snakemake --cores 2 --forcerun figure4 -- results/figures/figure4_abdomen.pdf")
-    assert clone.jobs("snakemake --cores 2 results/tables/table6.csv results/figures/figure4_abdomen.pdf") == {}
-
-
-def test_private_scans_are_never_pushed(clone):
-    pushed = [path for path in clone.remote.rglob("*") if path.is_file()]
-    assert len(pushed) > 50 and not any(b"handed out" in path.read_bytes() for path in pushed)
-    assert not (clone.folder / "data/real/btcv").exists()
-
-
 def test_the_readmes_graph_is_the_workflows(made):
     drawn = made.run("snakemake --rulegraph mermaid-js all")
     names = dict(re.findall(r"(id\d+)\[(\w+)\]", drawn))
@@ -96,34 +29,18 @@ def test_the_readmes_graph_is_the_workflows(made):
     assert set(re.findall(r"(\w+) --> (\w+)", readme)) == {(a, b) for a, b in edges if b != "all"}
 
 
-def test_dvc_shows_metrics_and_plots(reproduced):
-    shown = json.loads(reproduced.run("dvc metrics show --json"))
-    assert "table6" in str(shown) and "ours" in str(shown)
-    reproduced.run("dvc plots show -o plots")
-    assert "seg_ct" in (reproduced.folder / "plots/index.html").read_text("utf-8")
-
-
-def test_one_changed_loss_weight_trains_what_uses_it(reproduced):
-    before = trained(reproduced)
-    reproduced.edit("config/config.yaml", "  gamma: 0.1\n  # temperature", "  gamma: 0.2\n  # temperature")
-    shown = reproduced.run("dvc repro")
-    changed = [path for path, when in trained(reproduced).items() if before[path] != when]
-    assert sorted(path.parent.name for path in changed) == ["joint_v3_icr_tau1", "ours", "ours", "ours_1_mri"]
-    assert "Stage 'prepare' didn't change, skipping" in shown
-
-
-def test_the_notebook_is_whole_and_knows_no_machine(reproduced):
-    path = reproduced.folder / "results/notebooks/abdomen.ipynb"
+def test_the_notebook_is_whole_and_knows_no_machine(everything):
+    path = everything.folder / "results/notebooks/abdomen.ipynb"
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert len(outputs) >= 6 and all(output.output_type != "error" for output in outputs)
     assert not [o for o in outputs if o.output_type == "stream" and o.name == "stderr"]
-    assert str(reproduced.folder) not in path.read_text("utf-8")
+    assert str(everything.folder) not in path.read_text("utf-8")
 
 
-def test_the_figure_is_drawn_as_pdf_and_png(reproduced):
-    figures = reproduced.folder / "results/figures"
+def test_the_figure_is_drawn_as_pdf_and_png(everything):
+    figures = everything.folder / "results/figures"
     assert (figures / "figure4_abdomen.pdf").read_bytes().startswith(b"%PDF")
     with Image.open(figures / "figure4_abdomen.png") as picture:
         assert min(picture.size) > 700
@@ -210,9 +127,9 @@ def test_a_run_explains_itself(made):
     assert {"loss", "seg_ct", "aux_mri", "mcr", "icr", "dice"} <= set(history)
 
 
-def test_the_report_holds_all_in_one_file_that_needs_no_network(reproduced):
-    reproduced.run("snakemake --report report.html all")
-    report = (reproduced.folder / "report.html").read_text("utf-8")
+def test_the_report_holds_all_in_one_file_that_needs_no_network(everything):
+    everything.run("snakemake --report report.html all")
+    report = (everything.folder / "report.html").read_text("utf-8")
     for held in ("table6.html", "table3.html", "figure4.png", "figure5.png", "curves_abdomen.png"):
         assert held in report, held
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?(https?:)?//", report)
