@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 from project import Project, trained
 
 long = pytest.mark.long
@@ -11,8 +12,11 @@ long = pytest.mark.long
 def test_dvc_reads_its_stages(tmp_path):
     project = Project(tmp_path / "project")
     project.run("git init -q && git add -A")
-    shown = project.run("dvc repro --dry")
-    assert "prepare" in shown and "snakemake" in shown
+    shown = project.run("dvc status")
+    stages = yaml.safe_load((project.folder / "dvc.yaml").read_text("utf-8"))["stages"]
+    assert len(stages) > 2 and all(f"{name}:" in shown for name in stages)
+    dependencies = [d for stage in stages.values() for d in stage["deps"] if not d.startswith(("results/", "data/"))]
+    assert all((project.folder / path).exists() for path in dependencies)
 
 
 @long
