@@ -14,9 +14,6 @@ from ssc import matrix
 from ssc.errors import DataError, RunError, SettingsError, UserError
 from ssc.whole import whole
 
-# The names of ssc.data.sources, which loads SimpleITK. No command line needs the configuration to be parsed.
-ARCHIVES = ("btcv", "chaos", "mmwhs_ct", "mmwhs_mri")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. A user's mistake is one line on stderr and exit status 1."""
@@ -70,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = command(_doctor, "doctor", "Check a folder of raw scans case by case")
     doctor.add_argument("folder", type=Path)
-    doctor.add_argument("--source", choices=ARCHIVES, help="all that are in the folder if left out")
+    doctor.add_argument("--source", metavar="ARCHIVE", help="all that are in the folder if left out")
 
     train = command(_train, "train", "Train a run from its settings.json; goes on where it was stopped")
     train.add_argument("run", type=Path)
@@ -85,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     threads(evaluate)
 
     preprocess = command(_preprocess, "preprocess", "Turn a folder of raw scans into cases")
-    preprocess.add_argument("source", choices=ARCHIVES)
+    preprocess.add_argument("source", metavar="ARCHIVE", help="btcv, chaos, mmwhs_ct, mmwhs_mri")
     preprocess.add_argument("folder", type=Path, help="raw scans")
     preprocess.add_argument("cases", type=Path, help="folder to write")
     preprocess.add_argument("--settings", type=json.loads, required=True, help="to_case, values (JSON)")
@@ -93,13 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     threads(preprocess)
 
     manifest = command(_manifest, "manifest", "Verify a folder of raw scans and write its checksums")
-    manifest.add_argument("source", choices=ARCHIVES)
+    manifest.add_argument("source", metavar="ARCHIVE", help="btcv, chaos, mmwhs_ct, mmwhs_mri")
     manifest.add_argument("folder", type=Path)
     manifest.add_argument("manifest", type=Path, help="JSON file to write")
     threads(manifest)
 
     phantoms = command(_phantoms, "phantoms", "Write phantoms in the layout of an archive")
-    phantoms.add_argument("source", choices=ARCHIVES)
+    phantoms.add_argument("source", metavar="ARCHIVE", help="btcv, chaos, mmwhs_ct, mmwhs_mri")
     phantoms.add_argument("folder", type=Path)
     threads(phantoms)
 
@@ -317,7 +314,7 @@ def _source_values(name: str) -> list[tuple[int, int]]:
     for task in matrix.tasks().values():
         if name in task.modalities.values():
             return task.source_values(name)
-    raise SettingsError(f"config/matrix.yaml: no task uses the archive {name}")
+    raise SettingsError(f"archive {name}: no task in config/matrix.yaml uses it; known: {', '.join(matrix.archives())}")
 
 
 def _progress(cases: Sequence[str]):

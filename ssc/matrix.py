@@ -19,7 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PositiveInt, StrictBool, ValidationError
 
 from ssc.errors import RunError, SettingsError
-from ssc.settings import Branch, Strict
+from ssc.settings import Branch, Objective, Strict
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVELOPMENT = "development"
@@ -85,20 +85,10 @@ def _times(text: Any) -> Any:
 Factor = Annotated[float, BeforeValidator(_times), Field(gt=0)]
 
 
-class LossChanges(Strict):
-    """Weights and temperature of Eq. 9-12 instead of the configuration's."""
-
-    alpha: float | None = Field(None, ge=0)
-    beta: float | None = Field(None, ge=0)
-    gamma: float | None = Field(None, ge=0)
-    tau: float | None = Field(None, gt=0)
-    shuffled: StrictBool = False  # mcr and icr pair each class with a wrong one of the other modality (control)
-
-
 class Changes(Strict):
     """What a row has instead of the configuration's values; of what depends on data or scale, a factor."""
 
-    losses: LossChanges = LossChanges()
+    losses: Objective = Objective()
     steps: Factor | None = None
     learning_rate: Factor | None = None
     annotated: dict[str, PositiveInt] = Field(
@@ -110,6 +100,10 @@ def _no_hyphen(name: str) -> str:
     if "-" in name:
         raise ValueError(f"'{name}': a hyphen parts a method from its modality in the names of runs; use _")
     return name
+
+
+# The flag that a value of the losses takes part with.
+FLAG_OF = {"alpha": "eam", "aux_target": "eam", "beta": "mcr", "gamma": "icr", "tau": "icr"}
 
 
 class Variant(Strict):
@@ -349,11 +343,8 @@ def _check_variant(variant: Variant) -> None:
     place = f"config/matrix.yaml: variants.{variant.name}"
     if (variant.mcr or variant.icr) and not (variant.joint and variant.eam):
         raise SettingsError(f"{place}: mcr and icr need joint and eam")
-    unused = [
-        name
-        for name, flag in (("alpha", variant.eam), ("beta", variant.mcr), ("gamma", variant.icr), ("tau", variant.icr))
-        if getattr(variant.settings.losses, name) is not None and not flag
-    ]
+    own = variant.settings.losses
+    unused = [n for n, flag in FLAG_OF.items() if getattr(own, n) is not None and not getattr(variant, flag)]
     if unused:
         raise SettingsError(f"{place}: settings.losses.{unused[0]} has no use: the loss that it belongs to is off")
     row = backbones().get(variant.backbone) if variant.backbone else None

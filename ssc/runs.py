@@ -108,13 +108,8 @@ def _network(
 
 def _objective(settings: Settings, variant: matrix.Variant) -> Objective:
     """The configuration's weights where the variant has the term, the row's own before them."""
-    losses, own = settings.losses, variant.settings.losses
-    chosen: dict[str, Any] = {}
-    for flag, names in ((variant.eam, ("alpha",)), (variant.mcr, ("beta",)), (variant.icr, ("gamma", "tau"))):
-        for name in names if flag else ():
-            changed = getattr(own, name)
-            chosen[name] = getattr(losses, name) if changed is None else changed
-    return Objective(**chosen, aux_target=losses.aux_target if variant.eam else None, shuffled=own.shuffled)
+    chosen = {name: getattr(settings.losses, name) for name, flag in matrix.FLAG_OF.items() if getattr(variant, flag)}
+    return Objective(**(chosen | variant.settings.losses.model_dump(exclude_unset=True)))
 
 
 # What turns cases into weights. Cases have fingerprints of their own, in the workflow (rules/common.smk).

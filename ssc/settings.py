@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StrictBool
 
 
 class Strict(BaseModel):
@@ -75,14 +75,17 @@ class NetworkSettings(Strict):
 
 
 class Objective(Strict):
-    """Weights and options of Eq. 9-12; a term whose weight is None is off."""
+    """Weights and options of Eq. 9-12; a term whose weight is None is off.
 
-    alpha: float | None = None
-    beta: float | None = None
-    gamma: float | None = None
-    tau: float | None = None
+    A row of the matrix may give each of them itself, so a loss that is only a row's needs no word in the configuration.
+    """
+
+    alpha: float | None = Field(None, ge=0)
+    beta: float | None = Field(None, ge=0)
+    gamma: float | None = Field(None, ge=0)
+    tau: float | None = Field(None, gt=0)
     aux_target: Literal["soft", "nearest"] | None = None
-    shuffled: bool = False
+    shuffled: StrictBool = False  # mcr and icr pair each class with a wrong one of the other modality (control)
 
 
 class Optimiser(Strict):

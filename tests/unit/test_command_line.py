@@ -144,8 +144,15 @@ def test_a_prediction_says_why_it_may_mean_nothing(run, modality, lowest, said):
     assert len(found) == len(said) and all(part in whole for part, whole in zip(said, found, strict=True))
 
 
-def test_the_command_line_knows_every_archive():
-    assert tuple(SOURCES) == cli.ARCHIVES and set(matrix.archives()) <= set(SOURCES)
+@pytest.mark.parametrize(
+    "command", ["doctor {0} --source lits", "preprocess lits {0} {0} --settings {{}}", "manifest lits {0} {0}/m.json",
+                "phantoms lits {0}/new"],
+)  # fmt: skip
+def test_an_unknown_archive_is_one_line_that_names_the_known(command, tmp_path, capsys):
+    assert set(matrix.archives()) <= set(SOURCES)
+    assert cli.main(command.format(tmp_path).split()) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "lits" in said and all(name in said for name in SOURCES)
 
 
 def test_help_needs_no_configuration(tmp_path):

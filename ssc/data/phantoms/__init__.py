@@ -10,6 +10,7 @@ import filelock
 
 from ssc import matrix
 from ssc.data.phantoms import abdomen, heart
+from ssc.errors import DataError
 
 # What writes some cases of an archive into a folder.
 WRITERS: dict[str, Callable[[Path, Sequence[str]], None]] = {
@@ -23,8 +24,11 @@ WRITERS: dict[str, Callable[[Path, Sequence[str]], None]] = {
 def ensure(source: str, folder: Path) -> None:
     """Every case of an archive that the splits name, in ``folder``; made only where that is not there yet.
 
-    A clone after `dvc pull` has all results and no phantoms: what looks at scans again makes them by the way.
+    A clone after `dvc pull` has all results and no phantoms: what looks at scans again makes them by the way. Raises
+    DataError for an archive that has no writer.
     """
+    if source not in WRITERS:
+        raise DataError(f"archive {source}: no phantoms are written in its layout, expected {', '.join(WRITERS)}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{folder}.lock"):
         if folder.is_dir():
