@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ssc import matrix
-from ssc.errors import DataError, RunError, SettingsError, UserError
-from ssc.whole import whole
+from ssc.errors import DataError, RunError, SettingsError, UserError, refused_by_the_system
+from ssc.whole import check_place, whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"ssc: {refused_by_the_system(error)}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("scan", type=Path, help="NIfTI file, or folder with one DICOM series")
     predict.add_argument("-o", "--output", type=Path, required=True, help="label map to write, .nii.gz")
     predict.add_argument("--modality", choices=("ct", "mri"), help="needed for NIfTI; DICOM names its own")
+    predict.add_argument("--series", metavar="UID", help="SeriesInstanceUID, where the folder holds several volumes")
     predict.add_argument("--overlap", type=_overlap, default=0.5, help="of two windows, default 0.5")
     threads(predict)
 
@@ -147,9 +151,12 @@ def _predict(options: argparse.Namespace) -> None:
     if options.output.resolve() == options.scan.resolve():
         raise DataError(f"{options.output}: expected another file than the scan")
     _make_folder(options.output.parent)
+    check_place(options.output)
     use_threads(options.threads)
     with lease() as device:
-        found = predict_scan(options.run, options.scan, options.output, options.modality, options.overlap, device)
+        found = predict_scan(
+            options.run, options.scan, options.output, options.modality, options.overlap, device, options.series
+        )
     for warning in found.warnings:
         print(f"ssc: warning: {options.scan}: {warning}", file=sys.stderr)
     volumes = ", ".join(f"{name} {volume:.0f} ml" for name, volume in found.volumes_ml.items())

@@ -1,6 +1,7 @@
 """The user's mistakes. Each becomes one line on the screen and a non-zero exit."""
 
 import contextlib
+import errno
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,26 @@ class RunError(UserError):
     """A training run's folder is incomplete, in use, or does not fit the request."""
 
 
+# What the system refuses, and the way out.
+WAYS_OUT = {
+    errno.ENOSPC: "the disk is full; make room, then give the same command again",
+    errno.EDQUOT: "your quota is used up; make room, then give the same command again",
+    errno.EACCES: "no permission; change its rights or name another place",
+    errno.EPERM: "no permission; change its rights or name another place",
+    errno.EROFS: "the place is read-only; name another one",
+    errno.ENAMETOOLONG: "the name is too long; give a shorter one",
+    errno.ENOENT: "it is not there; is the name right?",
+    errno.EISDIR: "it is a folder, expected a file",
+    errno.ENOTDIR: "a part of its path is no folder",
+}
+
+
+def refused_by_the_system(error: OSError) -> str:
+    """One line: the file, what is wrong, the way out."""
+    what = WAYS_OUT.get(error.errno, error.strerror or str(error))
+    return f"{error.filename}: {what}" if error.filename else what
+
+
 @contextlib.contextmanager
 def logged(path: str) -> Iterator[None]:
     """What a workflow script writes to stderr goes to its log, a user's mistake as one line, like ``ssc``'s own."""
@@ -34,6 +55,9 @@ def logged(path: str) -> Iterator[None]:
             yield
         except UserError as error:
             print(f"ssc: {error}", file=log)
+            raise SystemExit(1) from None
+        except OSError as error:
+            print(f"ssc: {refused_by_the_system(error)}", file=log)
             raise SystemExit(1) from None
         except Exception:
             traceback.print_exc(file=log)

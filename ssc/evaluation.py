@@ -13,6 +13,7 @@ from ssc.data import phantoms
 from ssc.data.preprocess import read_case, to_scan_grid
 from ssc.data.scan import Scan
 from ssc.data.sources import source
+from ssc.data.writing import write_image
 from ssc.inference import Predictor
 from ssc.metrics import SCORES, score_case
 from ssc.whole import whole
@@ -50,7 +51,7 @@ def _evaluate_case(predictor: Predictor, scan: Scan, case: tuple[sitk.Image, sit
     native = to_scan_grid(found, case[0], scan.image)
     label = sitk.GetImageFromArray(native)
     label.CopyInformation(scan.image)
-    sitk.WriteImage(label, str(out / f"{scan.modality}_{scan.case}.nii.gz"), useCompression=True)
+    write_image(label, out / f"{scan.modality}_{scan.case}.nii.gz")
     grids = {"native": (native, scan.label), "preprocessed": (found.argmax(axis=0), case[1])}
     rows = []
     for grid, (prediction, truth) in grids.items():

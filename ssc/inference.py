@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
@@ -19,9 +18,12 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ssc.data.dicom import dicom_modality
 from ssc.data.preprocess import to_case, to_scan_grid
+from ssc.data.reading import read_image
 from ssc.data.sampling import neighbouring_slices, pad_to
-from ssc.data.scan import Scan, dicom_modality, read_image
+from ssc.data.scan import Scan, unit_fault, unit_notes, without_padding
+from ssc.data.writing import write_image, write_labels_like
 from ssc.errors import DataError, RunError
 from ssc.models.folding import fold, unfolded
 from ssc.models.network import Network, inference_state
@@ -31,7 +33,6 @@ from ssc.whole import whole
 
 WINDOWS_AT_ONCE = 4
 FOLDED = "*.folded.json"
-NO_MRI = -100  # a little below 0 is resampling's; an MRI does not reach so far
 
 
 class Card(Strict):
@@ -180,13 +181,20 @@ class Prediction:
 
 
 def predict_scan(
-    folder: Path, path: Path, out: Path, modality: str | None, overlap: float, device: torch.device
+    folder: Path,
+    path: Path,
+    out: Path,
+    modality: str | None,
+    overlap: float,
+    device: torch.device,
+    series: str | None = None,
 ) -> Prediction:
     """Segment a user's own scan, a NIfTI file or a DICOM folder, into a NIfTI label map of its geometry.
 
-    ``modality`` may be left out for DICOM. Raises DataError, RunError.
+    ``modality`` may be left out for DICOM; ``series``: SeriesInstanceUID of one among several. Raises DataError,
+    RunError.
     """
-    named = dicom_modality(path) if path.is_dir() else None
+    named = dicom_modality(path, series) if path.is_dir() else None
     if modality and named not in (None, modality):
         raise DataError(f"{path}: its DICOM files say {named}, expected {modality}, the modality that was given")
     modality = modality or named
@@ -196,20 +204,16 @@ def predict_scan(
         raise DataError(
             f"{path}: modality {modality or 'unknown'}; this run knows {', '.join(known)}. Give --modality."
         )
-    scan = Scan(path.name, modality, read_image(path), None)
-    warnings = _doubts(predictor, scan)
+    volume = read_image(path, series)
+    scan = Scan(path.name, modality, without_padding(volume.image, modality), None)
+    warnings = [*volume.notes, *unit_notes(volume.image, modality), *_doubts(predictor, volume.image, modality)]
     labels = predictor.segment(scan)
-    with whole(out) as written:
-        if path.is_dir():
-            image = sitk.GetImageFromArray(labels)
-            image.CopyInformation(scan.image)
-            sitk.WriteImage(image, str(written), useCompression=True)
-        else:
-            given = nib.load(path)
-            header = given.header.copy()
-            header.set_data_dtype(np.uint8)
-            header.set_slope_inter(1, 0)
-            nib.save(type(given)(labels.transpose(2, 1, 0), given.affine, header), written)
+    if path.is_dir():
+        image = sitk.GetImageFromArray(labels)
+        image.CopyInformation(scan.image)
+        write_image(image, out)
+    else:
+        write_labels_like(labels, path, out)
     counts = np.bincount(labels.ravel(), minlength=len(predictor.structures) + 1)[1:]
     voxel_ml = np.prod(scan.image.GetSpacing()) / 1000
     volumes_ml = dict(zip(predictor.structures, (counts * voxel_ml).tolist(), strict=True))
@@ -219,16 +223,14 @@ def predict_scan(
     return Prediction(modality, volumes_ml, warnings)
 
 
-def _doubts(predictor: Predictor, scan: Scan) -> list[str]:
+def _doubts(predictor: Predictor, image: sitk.Image, modality: str) -> list[str]:
     """Why a label map of this scan may mean nothing."""
     found = []
     if predictor.run.startswith("phantom/"):
         found.append("this run was trained on phantoms alone: on a patient's scan its labels mean nothing")
-    lowest = float(sitk.GetArrayViewFromImage(scan.image).min())
-    if scan.modality == "ct" and lowest >= 0:
-        found.append("no value is below 0, and CT in Hounsfield units has air near -1000: is it an MRI, or shifted?")
-    if scan.modality == "mri" and lowest < NO_MRI:
-        found.append(f"values go down to {lowest:.0f}, and MRI has none below 0: is it a CT?")
-    if predictor.preprocessing[scan.modality]["box"] == "paper":
+    fault = unit_fault(image, modality)
+    if fault:
+        found.append(fault)
+    if predictor.preprocessing[modality]["box"] == "paper":
         found.append("this run's heart boxes came from label maps; this scan's comes from its centre")
     return found

@@ -15,6 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ssc.data.scan import Scan
+from ssc.data.writing import write_image
 from ssc.errors import DataError
 from ssc.whole import whole
 
@@ -188,7 +189,7 @@ def write_cases(scans: Iterable[Scan], folder: Path, **settings) -> None:
         case = to_case(scan, **settings)
         for kind, image in (("image", case.image), ("label", case.label)):
             path = folder / f"{case.case}_{kind}.nii.gz"
-            sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
+            write_image(image, path, compression=1)
             files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     with whole(folder / "manifest.json") as path:
         path.write_text(json.dumps({"settings": settings, "files": files}, indent=1) + "\n", "utf-8")

@@ -18,7 +18,6 @@ from snakemake_logger_plugin_ssc import TimeLeft, repair
 from ssc import cli, matrix
 from ssc.cli import main
 from ssc.config import Settings, preprocessing
-from ssc.data.scan import Scan
 from ssc.data.sources import SOURCES
 from ssc.errors import DataError, logged
 from ssc.matrix import ROOT
@@ -130,7 +129,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         ("phantom/small/abdomen/draw0/seed0/ours", "ct", -1000, ["phantoms alone"]),
         ("real/small/abdomen/draw0/seed0/ours", "ct", -1000, []),
         ("real/small/abdomen/draw0/seed0/ours", "ct", -125, []),  # clipped CT
-        ("real/small/abdomen/draw0/seed0/ours", "ct", 0, ["is it an MRI"]),
+        ("real/small/abdomen/draw0/seed0/ours", "ct", 90, ["is it an MRI"]),
         ("real/small/abdomen/draw0/seed0/ours", "mri", -1000, ["is it a CT"]),
         ("real/small/abdomen/draw0/seed0/ours", "mri", -3, []),  # resampled, or a z-score
     ],
@@ -139,8 +138,7 @@ def test_a_prediction_says_why_it_may_mean_nothing(run, modality, lowest, said):
     from ssc.inference import _doubts
 
     predictor = SimpleNamespace(run=run, preprocessing={modality: {"box": "image"}})
-    scan = Scan("1", modality, sitk.GetImageFromArray(np.array([[[lowest, 500.0]]])), None)
-    found = _doubts(predictor, scan)
+    found = _doubts(predictor, sitk.GetImageFromArray(np.array([[[lowest, lowest + 60.0, 500.0]]])), modality)
     assert len(found) == len(said) and all(part in whole for part, whole in zip(said, found, strict=True))
 
 

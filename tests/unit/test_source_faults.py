@@ -24,13 +24,10 @@ from archives import (
 )
 from PIL import Image
 
-from ssc.data.scan import (
-    check_image,
-    map_labels,
-    read_dicom,
-    read_image,
-    read_nifti,
-)
+from ssc.data.dicom import read_dicom
+from ssc.data.nifti import read_nifti
+from ssc.data.reading import read_image
+from ssc.data.scan import check_image, map_labels
 from ssc.data.sources import SOURCES, source
 from ssc.errors import DataError, MissingDataError
 
@@ -230,7 +227,15 @@ def test_mmwhs_stray_voxels_at_the_border_vanish_in_one_case_only(tmp_path, caps
 
 def test_label_that_is_no_whole_number():
     array = np.array([0, 1.5, 2], np.float32)
-    assert_says(fault(DataError, map_labels, array, [(1, 1)], "case", [(0, 1), (2, 2)]), "case", "1.5", "0–1, 2")
+    message = fault(DataError, map_labels, array, [(1, 1)], "case", [(0, 1), (2, 2)])
+    assert_says(message, "case", "1.5", "whole numbers")
+
+
+def test_a_label_that_a_scaling_slope_has_moved_is_the_whole_number_it_was():
+    """As other tools save: 6 as 6.0157 or 5.99999, 205 as 204.99998."""
+    array = np.array([0, 6.0157, 5.99999, 1.0039, 204.99998], np.float32)
+    labels = map_labels(array, [(6, 6), (1, 1), (205, 205)], "case", [(0, 13), (205, 205)])
+    assert labels.tolist() == [0, 1, 1, 2, 3]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -266,7 +271,7 @@ def test_truncated_compressed_dicom(tmp_path):
     file = tmp_path / "1.dcm"
     for index in range(2):
         write_slice(tmp_path / f"{index}.dcm", image_array(1)[..., index].T, (0, 0, 5.0 * index), compressed=True)
-    assert read_image(tmp_path).GetSize() == (*SIZE[:2], 2)
+    assert read_image(tmp_path).image.GetSize() == (*SIZE[:2], 2)
     file.write_bytes(file.read_bytes()[:-60])
     assert_says(fault(DataError, read_dicom, tmp_path), str(file), "can't be read as DICOM")
 
@@ -318,7 +323,7 @@ def test_two_series(chaos):
     array = image_array(1)[..., 5].T
     write_slice(slices[5], array, (-9.0, -7.5, 20 + 5 * GAP_MM), series="1.2.3.5")
     message = fault(DataError, read_chaos, folder)
-    assert_says(message, str(slices[0].parent), "2 series", slices[5].name)
+    assert_says(message, str(slices[0].parent), "one series", "series 1.2.3.5", slices[5].name)
 
 
 def test_tilted_gantry(tmp_path):

@@ -21,13 +21,10 @@ from archives import (
     write_slice,
 )
 
-from ssc.data.scan import (
-    check_same_geometry,
-    dicom_modality,
-    read_dicom,
-    read_image,
-    read_nifti,
-)
+from ssc.data.dicom import dicom_modality, read_dicom
+from ssc.data.nifti import read_nifti
+from ssc.data.reading import read_image
+from ssc.data.scan import check_same_geometry
 from ssc.data.sources import source
 
 
@@ -36,7 +33,7 @@ def test_btcv_case_is_read_with_our_labels(btcv):
     assert (scan.case, scan.modality) == ("0007", "ct")
     assert scan.image.GetPixelID() == sitk.sitkFloat32
     assert scan.label.GetPixelID() == sitk.sitkUInt8
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.image).T, image_array(7))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.image).T, image_array(7) - 1000)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.label).T, label_array((1, 2, 3, 4, 0)))
     check_same_geometry(scan.image, scan.label, "btcv")
 
@@ -88,7 +85,7 @@ def test_nifti_geometry_is_that_of_itk(tmp_path, flips, angle):
     affine[:3, :3] = about_x @ about_z @ np.diag(np.multiply(flips, (1.5, 0.75, 5)))
     affine[:3, 3] = (-30, 12.5, 200)
     file = write_nifti(tmp_path / "scan.nii.gz", image_array(1), affine)
-    ours, theirs = read_nifti(file), sitk.ReadImage(str(file), sitk.sitkFloat32)
+    ours, theirs = read_nifti(file).image, sitk.ReadImage(str(file), sitk.sitkFloat32)
     check_same_geometry(theirs, ours, "scan")
     np.testing.assert_array_equal(sitk.GetArrayViewFromImage(ours), sitk.GetArrayViewFromImage(theirs))
 
@@ -98,7 +95,7 @@ def test_oblique_dicom_geometry(tmp_path):
     for index in range(4):
         position_mm = (1.0, 2.0, 3.0 - 4.5 * index)
         write_slice(tmp_path / f"{index}.dcm", image_array(1)[..., index].T, position_mm, axes=(*rows, *columns))
-    image, files = read_dicom(tmp_path)
+    (image, _), files = read_dicom(tmp_path)
     assert [file.stem for file in files] == ["3", "2", "1", "0"]
     assert image.GetOrigin() == pytest.approx((1, 2, 3 - 4.5 * 3))
     assert image.GetSpacing() == pytest.approx((1.5, 1.5, 4.5))
@@ -110,18 +107,19 @@ def test_oblique_dicom_geometry(tmp_path):
 def test_rounded_positions_are_no_missing_slices(tmp_path):
     for index in range(5):
         write_slice(tmp_path / f"{index}.dcm", image_array(1)[..., index].T, (0, 0, round(index * 20 / 3, 3)))
-    assert read_dicom(tmp_path)[0].GetSpacing()[2] == pytest.approx(20 / 3, abs=1e-3)
+    assert read_dicom(tmp_path)[0].image.GetSpacing()[2] == pytest.approx(20 / 3, abs=1e-3)
 
 
 def test_users_own_scan_may_be_nifti_or_dicom(btcv, chaos):
-    assert read_image(btcv[1]).GetSize() == SIZE
+    assert read_image(btcv[1]).image.GetSize() == SIZE
     folder = chaos[1][0].parent
     (folder / "notes.txt").write_text("no DICOM, passed over", "utf-8")
     chaos[1][0].rename(folder / "without_suffix")
-    assert read_image(folder).GetSize() == SIZE
+    assert read_image(folder).image.GetSize() == SIZE
 
 
 @pytest.mark.parametrize(("tag", "expected"), [("CT", "ct"), ("MR", "mri"), ("PT", None)])
 def test_dicom_modality(tmp_path, tag, expected):
-    write_slice(tmp_path / "1.dcm", image_array(1)[..., 0].T, (0, 0, 0), modality=tag)
+    for index in range(2):
+        write_slice(tmp_path / f"{index}.dcm", image_array(1)[..., index].T, (0, 0, 5.0 * index), modality=tag)
     assert dicom_modality(tmp_path) == expected

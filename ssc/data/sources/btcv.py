@@ -12,4 +12,5 @@ BTCV = NiftiPairs(
     image="img/img{case}.nii.gz",
     label="label/label{case}.nii.gz",
     label_values=((0, 13),),
+    hounsfield=True,
 )

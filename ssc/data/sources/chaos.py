@@ -9,7 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
-from ssc.data.scan import Scan, check_image, dicom_files, map_labels, read_dicom
+from ssc.data.dicom import dicom_files, read_dicom
+from ssc.data.scan import Scan, check_image, check_units, map_labels, without_padding
 from ssc.errors import DataError, MissingDataError
 
 
@@ -75,14 +76,18 @@ def read(folder: Path, case: str, values: list[tuple[int, int]]) -> Scan:
     Raises DataError for a file that can't be read or holds something else.
     """
     files(folder, case)
-    image, slices = read_dicom(Path(folder) / FOLDER / case / "T2SPIR" / "DICOM_anon")
+    (image, notes), slices = read_dicom(Path(folder) / FOLDER / case / "T2SPIR" / "DICOM_anon")
+    beside = [note for note in notes if "left out" in note]
+    if beside:
+        raise DataError(f"chaos {case}: {slices[0].parent}: expected one series; {beside[0]}. Unpack it again.")
     check_image(image, f"chaos {case}")
+    notes = (*notes, *check_units(image, MODALITY, f"chaos {case}"))
     grounds = [file.parent.parent / "Ground" / f"{file.stem}.png" for file in slices]
     columns, rows, _ = image.GetSize()
     labels = [_read_labels(file, (rows, columns), values, f"chaos {case} {file.name}") for file in grounds]
     label = sitk.GetImageFromArray(np.stack(labels))
     label.CopyInformation(image)
-    return Scan(case, MODALITY, image, label)
+    return Scan(case, MODALITY, without_padding(image, MODALITY), label, notes)
 
 
 def _read_labels(file: Path, shape: tuple[int, int], values: list[tuple[int, int]], name: str) -> np.ndarray:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ssc.data.scan import Scan, check_image, check_same_geometry, map_labels, read_nifti
+from ssc.data.nifti import read_nifti
+from ssc.data.scan import Scan, check_image, check_oriented, check_same_geometry, check_units, map_labels
 from ssc.errors import DataError, MissingDataError
 
 
@@ -23,6 +24,7 @@ class NiftiPairs:
 
     ``image`` and ``label``: file names below ``FOLDER``, with ``{case}`` for the number. ``label_values``: ranges
     of all values that a label map may hold. ``mend``: the label map (z, y, x) of a case without its known faults.
+    ``hounsfield``: its intensities are in these units.
     """
 
     name: str
@@ -33,6 +35,7 @@ class NiftiPairs:
     label: str
     label_values: tuple[tuple[int, int], ...]
     mend: Callable[[np.ndarray, str], np.ndarray] = _as_they_are
+    hounsfield: bool = False
 
     @property
     def LAYOUT(self) -> str:  # noqa: N802 - a constant, as in a module
@@ -79,12 +82,14 @@ class NiftiPairs:
         Raises DataError for a file that can't be read or holds something else.
         """
         image_file, label_file = self.files(folder, case)
-        image, source_label = read_nifti(image_file), read_nifti(label_file)
         image_name, label_name = (f"{self.name} {file.name.split('.')[0]}" for file in (image_file, label_file))
-        check_image(image, image_name)
-        check_same_geometry(image, source_label, image_name)
-        labels = self.mend(sitk.GetArrayFromImage(source_label), case)
+        volume, source = read_nifti(image_file), read_nifti(label_file)
+        check_oriented(volume, image_file)
+        check_image(volume.image, image_name)
+        check_same_geometry(volume.image, source.image, image_name)
+        notes = check_units(volume.image, self.MODALITY, image_name) if self.hounsfield else ()
+        labels = self.mend(sitk.GetArrayFromImage(source.image), case)
         labels = map_labels(labels, values, label_name, self.label_values)
         label = sitk.GetImageFromArray(labels)
-        label.CopyInformation(image)
-        return Scan(case, self.MODALITY, image, label)
+        label.CopyInformation(volume.image)
+        return Scan(case, self.MODALITY, volume.image, label, (*volume.notes, *notes))

@@ -1,0 +1,63 @@
+"""Writing images and label maps: proven whole before a file gets its name."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+
+from ssc.data.nifti import open_nifti
+from ssc.errors import DataError
+from ssc.whole import whole
+
+
+def write_image(image: sitk.Image, path: Path, compression: int = -1) -> None:
+    """A NIfTI file (.nii.gz) of an image or label map; ``compression`` 1 (fast) to 9, -1: zlib's choice.
+
+    Raises DataError where the file could not be written whole; the one before it stays as it was.
+    """
+    with whole(path) as partial:
+        try:
+            # SimpleITK says nothing of a full disk.
+            sitk.WriteImage(image, str(partial), useCompression=True, compressionLevel=compression)
+        except RuntimeError as error:
+            raise _unwritten(path, error) from None
+        _prove(partial, path, sitk.GetArrayViewFromImage(image).T)
+
+
+def write_labels_like(labels: np.ndarray, scan: Path, path: Path) -> None:
+    """A label map (D, H, W) with the geometry of a NIfTI scan and nothing else of its header.
+
+    Raises DataError as ``write_image``.
+    """
+    given = open_nifti(scan)
+    array = labels.transpose(2, 1, 0)
+    image = nib.Nifti1Image(array, given.affine)
+    image.header.set_xyzt_units(given.header.get_xyzt_units()[0])
+    for get, put in ((given.get_sform, image.set_sform), (given.get_qform, image.set_qform)):
+        affine, code = get(coded=True)
+        put(given.affine if affine is None else affine, code=int(code))
+    with whole(path) as partial:
+        nib.save(image, partial)
+        _prove(partial, path, array)
+
+
+def _prove(partial: Path, path: Path, array: np.ndarray) -> None:
+    """Read back: the checksum at the stream's end, and every voxel."""
+    try:
+        content = partial.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        same = np.array_equal(np.asanyarray(nib.Nifti1Image.from_bytes(content).dataobj), array)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise _unwritten(path, error) from None
+    if not same:
+        raise _unwritten(path, "it reads back differently")
+
+
+def _unwritten(path: Path, why: object) -> DataError:
+    reason = str(why).strip().splitlines()[-1] if str(why).strip() else "nothing was written"
+    return DataError(f"{path}: could not be written whole ({reason}). Is the disk full? A file before it stays.")
