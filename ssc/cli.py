@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ssc import matrix
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("-o", "--output", type=Path, required=True, help="label map to write, .nii.gz")
     predict.add_argument("--modality", choices=("ct", "mri"), help="needed for NIfTI; DICOM names its own")
     predict.add_argument("--series", metavar="UID", help="SeriesInstanceUID, where the folder holds several volumes")
+    predict.add_argument("--report", type=Path, metavar="FILE", help="write input, run, volumes and warnings as JSON")
     predict.add_argument("--overlap", type=_overlap, default=0.5, help="of two windows, default 0.5")
     threads(predict)
 
@@ -71,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = command(_doctor, "doctor", "Check a folder of raw scans case by case")
     doctor.add_argument("folder", type=Path)
+    doctor.add_argument("--json", type=Path, metavar="FILE", help="also write what was found, for programs")
     doctor.add_argument("--source", metavar="ARCHIVE", help="all that are in the folder if left out")
 
     train = command(_train, "train", "Train a run from its settings.json; goes on where it was stopped")
@@ -151,7 +154,8 @@ def _predict(options: argparse.Namespace) -> None:
     if options.output.resolve() == options.scan.resolve():
         raise DataError(f"{options.output}: expected another file than the scan")
     _make_folder(options.output.parent)
-    check_place(options.output)
+    for file in filter(None, (options.output, options.report)):
+        check_place(file)
     use_threads(options.threads)
     with lease() as device:
         found = predict_scan(
@@ -159,8 +163,12 @@ def _predict(options: argparse.Namespace) -> None:
         )
     for warning in found.warnings:
         print(f"ssc: warning: {options.scan}: {warning}", file=sys.stderr)
-    volumes = ", ".join(f"{name} {volume:.0f} ml" for name, volume in found.volumes_ml.items())
     seconds = time.monotonic() - start
+    if options.report:
+        report = {"scan": str(options.scan), "label_map": str(options.output), "seconds": round(seconds, 1)}
+        with whole(options.report) as path:
+            path.write_text(json.dumps(report | asdict(found), indent=1) + "\n", "utf-8")
+    volumes = ", ".join(f"{name} {volume:.0f} ml" for name, volume in found.volumes_ml.items())
     print(f"{options.output}: label map of {options.scan}, {found.modality.upper()}, {seconds:.0f} s: {volumes}")
 
 
@@ -185,18 +193,26 @@ def _fold(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> None:
     from ssc.data.verify import doctor
 
-    report = doctor(options.folder, options.source, _source_values)
-    checked: dict[str, set[str]] = {}
-    for name, case, found in report:
-        print(f"{name} {case}: {found}")
-        checked.setdefault(name, set()).add(case)
-    faults = sum(found != "ok" for *_, found in report)
-    print(f"{len(report)} cases, {faults} with faults")
+    findings = []
+    for found in doctor(options.folder, options.source, _source_structures):
+        volumes = ", ".join(f"{name} {volume:.0f} ml" for name, volume in found.volumes_ml.items())
+        print(f"{found.source} {found.case}: {found.fault or f'ok; {volumes}'}", flush=True)
+        for warning in found.warnings:
+            print(f"ssc: warning: {found.source} {found.case}: {warning}", file=sys.stderr)
+        findings.append(found)
+    faults, warned = sum(found.fault is not None for found in findings), sum(bool(f.warnings) for f in findings)
+    print(f"{len(findings)} cases, {faults} with faults, {warned} with warnings")
+    checked = {
+        name: {found.case for found in findings if found.source == name} for name in {f.source: 0 for f in findings}
+    }
     missing = [f"{name} {case}" for name in checked for case in matrix.archive_cases(name) if case not in checked[name]]
     if missing:
         print(f"not there, but named in config/splits.yaml: {', '.join(missing)}")
+    if options.json:
+        with whole(options.json) as path:
+            path.write_text(json.dumps([asdict(found) for found in findings], indent=1) + "\n", "utf-8")
     if faults or missing:
-        raise DataError(f"{options.folder}: {faults} of {len(report)} cases have faults, {len(missing)} are missing")
+        raise DataError(f"{options.folder}: {faults} of {len(findings)} cases have faults, {len(missing)} are missing")
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -316,12 +332,17 @@ def _config(options: argparse.Namespace) -> None:
     print(default_yaml(), end="")
 
 
-def _source_values(name: str) -> list[tuple[int, int]]:
-    """Label values of an archive, from the task that uses it. Raises SettingsError."""
+def _source_structures(name: str) -> tuple[matrix.Structure, ...]:
+    """The structures of the task that uses an archive. Raises SettingsError."""
     for task in matrix.tasks().values():
         if name in task.modalities.values():
-            return task.source_values(name)
+            return task.structures
     raise SettingsError(f"archive {name}: no task in config/matrix.yaml uses it; known: {', '.join(matrix.archives())}")
+
+
+def _source_values(name: str) -> list[tuple[int, int]]:
+    """Label values of an archive, from the task that uses it. Raises SettingsError."""
+    return [structure.source_values[name] for structure in _source_structures(name)]
 
 
 def _progress(cases: Sequence[str]):

@@ -7,6 +7,7 @@ Axes are always in the order of the tensors, D, H, W: slices first, then the pla
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
@@ -94,6 +95,11 @@ class Settings(Strict):
     augmentation: Augmentation = Field(Augmentation(), description=Augmentation.__doc__)
     presets: Presets = Field(Presets(), description=Preset.__doc__)
 
+    @field_validator("btcv", "chaos", "mmwhs", "swin_tiny", "swin_large")
+    @classmethod
+    def _home(cls, path: str | None) -> str | None:
+        return None if path is None else str(Path(path).expanduser())
+
     @field_validator("seeds")
     @classmethod
     def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -140,7 +146,7 @@ def preprocessing(settings: Settings, data: Data, scale: Scale, task: matrix.Tas
         "orientation": task.orientation,
         "spacing_mm": preset.spacing_mm,
         "plane": preset.plane,
-        "box": settings.heart_box if heart else "image",
+        "box": settings.heart_box if heart else "body",
         "clip": clip,
         "clip_unit": clip_unit,
         "z_score": "box" if heart else "body",

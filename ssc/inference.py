@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +19,12 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ssc.data.dicom import dicom_modality
+from ssc.data.dicom import dicom_files, dicom_modality
 from ssc.data.preprocess import to_case, to_scan_grid
 from ssc.data.reading import read_image
 from ssc.data.sampling import neighbouring_slices, pad_to
 from ssc.data.scan import Scan, unit_fault, unit_notes, without_padding
+from ssc.data.verify import file_sha256
 from ssc.data.writing import write_image, write_labels_like
 from ssc.errors import DataError, RunError
 from ssc.models.folding import fold, unfolded
@@ -120,10 +122,11 @@ class Predictor:
         image = torch.from_numpy(sitk.GetArrayFromImage(case))[None].to(next(network.parameters()).device)
         return probabilities(network, image, modality, self.overlap).cpu().numpy()
 
-    def segment(self, scan: Scan) -> np.ndarray:
-        """Label map (D, H, W) on the scan's own grid."""
-        case = to_case(scan, **self.preprocessing[scan.modality]).image
-        return to_scan_grid(self.case_probabilities(case, scan.modality), case, scan.image)
+    def segment(self, scan: Scan) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Label map (D, H, W) on the scan's own grid, and the scan's notes with those of its preprocessing."""
+        case = to_case(scan, **self.preprocessing[scan.modality])
+        found = self.case_probabilities(case.image, scan.modality)
+        return to_scan_grid(found, case.image, scan.image), case.notes
 
 
 def read_run(folder: Path) -> tuple[RunSettings, dict[str, Any], dict[str, Tensor]]:
@@ -173,11 +176,16 @@ def write_folded(folder: Path, out: Path) -> None:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of a user's scan: modality, volume of every structure, doubts about the result."""
+    """What became of a user's scan: its files' digest and geometry, the run, volumes, doubts about the result."""
 
+    sha256: dict[str, str]  # by file
+    size: tuple[int, ...]  # x, y, z
+    spacing_mm: tuple[float, ...]
+    run: str
+    versions: dict[str, str]
     modality: str
     volumes_ml: dict[str, float]
-    warnings: list[str]
+    warnings: tuple[str, ...]
 
 
 def predict_scan(
@@ -205,9 +213,9 @@ def predict_scan(
             f"{path}: modality {modality or 'unknown'}; this run knows {', '.join(known)}. Give --modality."
         )
     volume = read_image(path, series)
-    scan = Scan(path.name, modality, without_padding(volume.image, modality), None)
-    warnings = [*volume.notes, *unit_notes(volume.image, modality), *_doubts(predictor, volume.image, modality)]
-    labels = predictor.segment(scan)
+    notes = (*volume.notes, *unit_notes(volume.image, modality), *_doubts(predictor, volume.image, modality))
+    scan = Scan(path.name, modality, without_padding(volume.image, modality), None, notes)
+    labels, notes = predictor.segment(scan)
     if path.is_dir():
         image = sitk.GetImageFromArray(labels)
         image.CopyInformation(scan.image)
@@ -219,8 +227,17 @@ def predict_scan(
     volumes_ml = dict(zip(predictor.structures, (counts * voxel_ml).tolist(), strict=True))
     missing = [name for name, volume in volumes_ml.items() if not volume]
     if missing:
-        warnings.append(f"no voxel of {', '.join(missing)} was found")
-    return Prediction(modality, volumes_ml, warnings)
+        notes = (*notes, f"no voxel of {', '.join(missing)} was found")
+    return Prediction(
+        sha256={file.name: file_sha256(file) for file in (dicom_files(path) if path.is_dir() else [path])},
+        size=scan.image.GetSize(),
+        spacing_mm=scan.image.GetSpacing(),
+        run=predictor.run,
+        versions={name: version(name) for name in ("torch", "monai", "SimpleITK", "nibabel", "pydicom")},
+        modality=modality,
+        volumes_ml=volumes_ml,
+        warnings=notes,
+    )
 
 
 def _doubts(predictor: Predictor, image: sitk.Image, modality: str) -> list[str]:

@@ -33,6 +33,7 @@ class Structure(Strict):
     label: str
     colour: str
     outline: str
+    volume_ml: tuple[float, float] | None = None  # plausible in a patient
     source_values: dict[str, tuple[int, int]]  # archive -> first and last label value there
 
 

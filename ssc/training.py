@@ -298,9 +298,15 @@ def _imagenet_record(report: Report | None, sha256: str) -> dict[str, Any] | Non
 
 
 def commit() -> str:
-    """Short hash of the project's commit, '+' where code or configuration differ from it."""
+    """Short hash of the project's commit, '+' where code or configuration differ from it.
+
+    'unknown' without git, and where the sources lie unpacked inside another repository.
+    """
     git = ["git", "-C", str(matrix.ROOT)]
     try:
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        if Path(top.stdout.strip()).resolve() != matrix.ROOT.resolve():
+            return "unknown"
         head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run([*git, "status", "--porcelain", "--", "ssc", "config"], capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):

@@ -37,8 +37,8 @@ def to_case(
 ) -> Scan:
     """The preprocessed scan: ``orientation`` axes, ``spacing_mm`` (D, H, W), ``plane``² slices, z-scored.
 
-    ``box``: 'image' keeps all slices and cuts the plane around the scan's centre, 'paper' cuts both around
-    the label map (a scan without one: as 'image'). ``clip``: lower and upper bound as ``clip_unit`` says,
+    ``box``: 'body' keeps all slices and cuts the plane around the patient's body, 'image' around the scan's centre,
+    'paper' cuts both around the label map (a scan without one: as 'image'). ``clip``: bounds as ``clip_unit`` says,
     'value' or 'percentile_of_nonzero' of the scan itself, or 'percentile' of what mean and deviation of the
     z-score are taken over. That is ``z_score``: the scan's 'body', its voxels above the mean, or the 'box'.
     """
@@ -49,13 +49,21 @@ def to_case(
     image, label = _resample_image(image, grid), None
     if scan.label is not None:
         label = _resample_label(sitk.DICOMOrient(scan.label, orientation), grid, classes)
-    cut = _around_label(label, plane, scan) if box == "paper" and label is not None else _around_centre(image, plane)
+    notes = scan.notes
+    if box == "paper" and label is not None:
+        cut = _around_label(label, plane, scan)
+    elif box == "body":
+        cut, note = _around_body(image, plane)
+        notes = (*notes, *note)
+    else:
+        cut = _around_centre(image, plane)
     within = cut(image) if z_score == "box" else image
     if clip_unit == "percentile":
         bounds = _bounds(within, clip, clip_unit)
         image, within = _clamp(image, bounds), _clamp(within, bounds)
     image = _pad_plane(cut(_normalise(image, within, z_score == "body", scan)), plane)
-    return Scan(scan.case, scan.modality, image, None if label is None else _pad_plane(cut(label), plane))
+    label = None if label is None else _pad_plane(cut(label), plane)
+    return Scan(scan.case, scan.modality, image, label, notes)
 
 
 def to_scan_grid(probabilities: np.ndarray, case: sitk.Image, scan: sitk.Image) -> np.ndarray:
@@ -125,6 +133,31 @@ def _around_centre(image: sitk.Image, plane: int) -> Cut:
     surplus = np.maximum(np.array(image.GetSize()[:2]) - plane, 0)
     lower = surplus // 2
     return lambda x: sitk.Crop(x, [*lower.tolist(), 0], [*(surplus - lower).tolist(), 0])
+
+
+def _around_body(image: sitk.Image, plane: int) -> tuple[Cut, tuple[str, ...]]:
+    """All slices; ``plane``² voxels around the body, and what of it lies outside.
+
+    The body is the largest component above Otsu's threshold between air and tissue.
+    """
+    parts = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.OtsuThreshold(image, 0, 1)), sortByObjectSize=True)
+    shape = sitk.LabelShapeStatisticsImageFilter()
+    shape.Execute(parts == 1)
+    whole = (0, 0, 0, *image.GetSize())
+    start, extent = np.array(shape.GetBoundingBox(1) if shape.HasLabel(1) else whole).reshape(2, 3)[:, :2]
+    lower = start + (extent - plane) // 2  # beyond the scan where the body lies at its border
+    upper = np.array(image.GetSize()[:2]) - plane - lower
+    lost_mm = (np.maximum(extent - plane, 0) * image.GetSpacing()[:2]).max()
+    wide_mm = plane * image.GetSpacing()[0]
+    note = f"{lost_mm:.0f} mm of the body lie outside the plane of {wide_mm:.0f} mm that is looked at"
+    return lambda x: _cut_or_padded(x, lower, upper), (note,) if lost_mm else ()
+
+
+def _cut_or_padded(image: sitk.Image, lower: np.ndarray, upper: np.ndarray) -> sitk.Image:
+    """In the plane so many voxels less at both ends, or more of the image's minimum where a number is below 0."""
+    beyond = ([*np.maximum(-end, 0).tolist(), 0] for end in (lower, upper))
+    image = sitk.ConstantPad(image, *beyond, float(sitk.GetArrayViewFromImage(image).min()))
+    return sitk.Crop(image, *([*np.maximum(end, 0).tolist(), 0] for end in (lower, upper)))
 
 
 def _around_label(label: sitk.Image, plane: int, scan: Scan) -> Cut:

@@ -16,6 +16,8 @@ ORIGIN_VOXELS = 0.01  # of the shortest side: what rounding in another tool's he
 LABEL_ROUNDING = 0.1  # a label that far from a whole number is one that a scaling slope has moved
 HIGHEST_HU = 30_000
 SOFT_TISSUE_HU = -200  # a CT whose air is above this was clipped before
+USUAL_SPACING_MM = (0.2, 20.0)
+USUAL_EXTENT_MM = (20.0, 2500.0)
 NO_MRI = -100  # a little below 0 is resampling's; an MRI does not reach so far
 
 
@@ -77,6 +79,18 @@ def check_oriented(volume: Volume, path: object) -> None:
     for note in volume.notes:
         if "no orientation" in note:
             raise DataError(f"{path}: {note}; expected an sform or qform. Export it again.")
+
+
+def grid_notes(image: sitk.Image) -> tuple[str, ...]:
+    """Voxels or a field of view of no usual size."""
+    spacing_mm = np.array(image.GetSpacing())
+    extent_mm = spacing_mm * image.GetSize()
+    notes = []
+    if spacing_mm.min() < USUAL_SPACING_MM[0] or spacing_mm.max() > USUAL_SPACING_MM[1]:
+        notes.append(f"voxels of {numbers(spacing_mm)} mm are unusual: is the unit right?")
+    if extent_mm.min() < USUAL_EXTENT_MM[0] or extent_mm.max() > USUAL_EXTENT_MM[1]:
+        notes.append(f"a field of view of {numbers(extent_mm.round())} mm is unusual: is the unit right?")
+    return tuple(notes)
 
 
 def without_padding(image: sitk.Image, modality: str) -> sitk.Image:
@@ -145,6 +159,14 @@ def map_labels(
     for number, (first, last) in enumerate(values, start=1):
         labels[(array >= first) & (array <= last)] = number
     return labels
+
+
+def check_labelled(labels: np.ndarray, name: str) -> None:
+    """Raises DataError where nothing is labelled."""
+    if not labels.any():
+        raise DataError(
+            f"{name}: its label map holds none of the structures, expected at least one. Is it the right file?"
+        )
 
 
 def numbers(values) -> str:

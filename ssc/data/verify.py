@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
+from ssc.data.scan import grid_notes
 from ssc.data.sources import SOURCES, source
-from ssc.errors import DataError, MissingDataError
+from ssc.errors import DataError, MissingDataError, UserError, refused_by_the_system
+from ssc.matrix import Structure
 
 Values = list[tuple[int, int]]
+BARE = 0.1  # of its area on slices at both sides
 
 
 def listing(folder: Path, source_name: str) -> str:
@@ -46,24 +51,68 @@ def manifest(
     }
 
 
-def doctor(folder: Path, source_name: str | None, values_of: Callable[[str], Values]) -> list[tuple[str, str, str]]:
-    """Source, case and 'ok' or its fault, for every case; of all archives in the folder where no source is named.
+@dataclass(frozen=True)
+class Finding:
+    """What the doctor says of one case."""
 
-    ``values_of`` gives the label values of a source. Raises MissingDataError for a folder without cases.
+    source: str
+    case: str
+    fault: str | None
+    warnings: tuple[str, ...] = ()
+    volumes_ml: dict[str, float] = field(default_factory=dict)  # by structure
+
+
+def doctor(
+    folder: Path, source_name: str | None, structures_of: Callable[[str], Sequence[Structure]]
+) -> Iterator[Finding]:
+    """A finding for every case, whatever one of them does; of all archives in the folder where no source is named.
+
+    ``structures_of`` gives the structures of a source's task. Raises MissingDataError for a folder without cases.
     """
-    names = [source_name] if source_name else _archives_in(folder)
-    return [(name, *row) for name in names for row in _check_cases(folder, name, values_of(name))]
+    for name in [source_name] if source_name else _archives_in(folder):
+        archive, seen = source(name), {}
+        for case in archive.candidates(folder):
+            yield _examine(folder, name, case, structures_of(name), seen)
 
 
-def _check_cases(folder: Path, source_name: str, values: Values) -> Iterator[tuple[str, str]]:
-    archive = source(source_name)
-    seen: dict[str, str] = {}
-    for case in archive.candidates(folder):
-        try:
-            _check_new(archive.read(folder, case, values).image, case, seen, source_name)
-            yield case, "ok"
-        except DataError as error:
-            yield case, str(error)
+def _examine(
+    folder: Path, source_name: str, case: str, structures: Sequence[Structure], seen: dict[str, str]
+) -> Finding:
+    try:
+        values = [structure.source_values[source_name] for structure in structures]
+        scan = source(source_name).read(folder, case, values)
+        _check_new(scan.image, case, seen, source_name)
+    except UserError as error:
+        return Finding(source_name, case, str(error))
+    except OSError as error:
+        return Finding(source_name, case, refused_by_the_system(error))
+    except Exception as error:  # a case that nobody thought of must not hide the others
+        return Finding(source_name, case, f"{source_name} {case}: cannot be read ({type(error).__name__}: {error})")
+    label = sitk.GetArrayViewFromImage(scan.label)
+    voxel_ml = float(np.prod(scan.image.GetSpacing())) / 1000
+    volumes_ml, warnings = {}, [*scan.notes, *grid_notes(scan.image)]
+    for value, structure in enumerate(structures, start=1):
+        areas = np.count_nonzero(label == value, axis=(1, 2))
+        volumes_ml[structure.name] = round(float(areas.sum()) * voxel_ml, 1)
+        warnings += _doubts(structure, volumes_ml[structure.name], areas)
+    return Finding(source_name, case, None, tuple(warnings), volumes_ml)
+
+
+def _doubts(structure: Structure, volume_ml: float, areas: np.ndarray) -> list[str]:
+    """Why a structure's labels (its voxels in each slice) are no plausible organ."""
+    if not volume_ml:
+        return [f"no {structure.name} is labelled"]
+    found = []
+    low, high = structure.volume_ml or (0, np.inf)
+    if not low <= volume_ml <= high:
+        found.append(f"{structure.name} has {volume_ml:.0f} ml, usual are {low:g} to {high:g}")
+    before, after = np.maximum.accumulate(areas), np.maximum.accumulate(areas[::-1])[::-1]
+    bare = np.flatnonzero(areas < BARE * np.minimum(before, after))
+    if bare.size:
+        found.append(
+            f"{structure.name} all but lacks on slices {', '.join(map(str, bare + 1))} between such that hold it"
+        )
+    return found
 
 
 def file_sha256(file: Path) -> str:

@@ -10,11 +10,11 @@ from ssc.data.scan import Scan
 
 SPACING, PLANE = (8.0, 4.0, 4.0), 48
 ABDOMEN = {
-    "orientation": "RAS", "spacing_mm": SPACING, "plane": PLANE, "box": "image", "clip": (-1000.0, 1000.0),
+    "orientation": "RAS", "spacing_mm": SPACING, "plane": PLANE, "box": "body", "clip": (-1000.0, 1000.0),
     "clip_unit": "value", "z_score": "body", "classes": 2,
 }  # fmt: skip
 HEART = {
-    **ABDOMEN, "orientation": "RSA", "spacing_mm": (2.0, 2.0, 2.0), "plane": 64, "clip": (0.0, 98.0),
+    **ABDOMEN, "box": "image", "orientation": "RSA", "spacing_mm": (2.0, 2.0, 2.0), "plane": 64, "clip": (0.0, 98.0),
     "clip_unit": "percentile", "z_score": "box",
 }  # fmt: skip
 CENTRE = np.array([12.0, -20.0, 30.0])  # LPS mm
@@ -176,3 +176,25 @@ def test_a_heart_boxs_brightest_voxels_are_clipped_and_all_of_it_is_scored():
     array = sitk.GetArrayFromImage(to_case(_ball_scan(size=(64, 64, 26)), **HEART | {"plane": 40}).image)
     assert abs(array.mean()) < 1e-3 and array.std() == pytest.approx(1, abs=1e-3)
     assert (array == array.max()).mean() >= 0.02
+
+
+@pytest.mark.parametrize("air", [((0, 40), (0, 0)), ((40, 0), (0, 0)), ((0, 0), (0, 60)), ((30, 0), (60, 0))])
+def test_the_plane_follows_the_body_in_a_large_field_of_view(air):
+    """Air on one side, as where a patient lies off the centre: the same case as without it."""
+    scan = _ball_scan()
+    (left, right), (front, back) = air
+    padded = [
+        sitk.ConstantPad(x, [left, front, 0], [right, back, 0], v) for x, v in ((scan.image, -900.0), (scan.label, 0))
+    ]
+    here, there = _case(scan), _case(Scan("1", "ct", *padded))
+    labels = [sitk.GetArrayFromImage(case.label) for case in (here, there)]
+    assert int(labels[1].sum()) == pytest.approx(int(labels[0].sum()), rel=0.02)  # grids shift by parts of a voxel
+    centres = [np.argwhere(x).mean(axis=0) for x in labels]
+    assert np.abs(centres[0] - centres[1]).max() < 1.5 and there.notes == ()
+
+
+def test_a_body_wider_than_the_plane_is_told():
+    case = to_case(_ball_scan(), **ABDOMEN | {"plane": 24})
+    (note,) = case.notes
+    assert "of the body lie outside the plane of 96 mm" in note
+    assert 16 <= float(note.split()[0]) <= 32  # 120 mm across

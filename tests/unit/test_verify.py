@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 
+import numpy as np
 import pytest
 from archives import (
     BTCV_VALUES,
@@ -14,11 +16,12 @@ from archives import (
     btcv_case,
     chaos_case,
     image_array,
+    label_array,
     mmwhs_case,
     write_nifti,
 )
 
-from ssc.cli import main
+from ssc.cli import _source_structures, main
 from ssc.data.verify import doctor, listing, manifest
 from ssc.errors import DataError, MissingDataError
 
@@ -88,8 +91,10 @@ def test_manifest_refuses_two_cases_with_the_same_image(tmp_path):
 
 
 def test_doctor_finds_nothing_in_good_archives(tmp_path, name):
-    assert doctor(tmp_path, None, VALUES.get) == [(name, case, "ok") for case in CASES[name]]
-    assert doctor(tmp_path, name, VALUES.get) == [(name, case, "ok") for case in CASES[name]]
+    for named in (None, name):
+        found = list(doctor(tmp_path, named, _source_structures))
+        assert [(f.source, f.case, f.fault) for f in found] == [(name, case, None) for case in CASES[name]]
+        assert all(len(f.volumes_ml) == 4 and all(f.volumes_ml.values()) for f in found)
 
 
 def test_doctor_collects_every_fault(tmp_path):
@@ -99,12 +104,12 @@ def test_doctor_collects_every_fault(tmp_path):
     files[3][0].write_bytes(files[3][0].read_bytes()[:200])
     shutil.copy(files[4][0], files[5][0])
     write_nifti(files[6][1], image_array(1))
-    found = {case: row for _, case, row in doctor(tmp_path, None, VALUES.get)}
+    found = {f.case: f.fault for f in doctor(tmp_path, None, _source_structures)}
     assert list(found) == [f"{number:04d}" for number in range(1, 7)]
     assert "img0001.nii.gz" in found["0001"]
     assert "label0002.nii.gz" in found["0002"]
     assert "can't be read as NIfTI" in found["0003"]
-    assert found["0004"] == "ok"
+    assert found["0004"] is None
     assert "same image as btcv 0004" in found["0005"]
     assert "expected 0–13" in found["0006"]
 
@@ -115,9 +120,9 @@ def test_doctor_collects_faults_of_slices(tmp_path):
     case = tmp_path / "Train_Sets/MR"
     next((case / "1/T2SPIR/Ground").iterdir()).unlink()
     shutil.rmtree(case / "3/T2SPIR")
-    found = {case: row for _, case, row in doctor(tmp_path, None, VALUES.get)}
+    found = {f.case: f.fault for f in doctor(tmp_path, None, _source_structures)}
     assert "expected also" in found["1"]
-    assert found["2"] == "ok"
+    assert found["2"] is None
     assert "DICOM_anon" in found["3"]
 
 
@@ -125,16 +130,16 @@ def test_doctor_checks_all_archives_of_a_folder_or_the_one_that_is_named(tmp_pat
     for name in ("mmwhs_ct", "mmwhs_mri", "chaos"):
         write_case(tmp_path, name, "1001")
     (tmp_path / "ct_train/ct_train_1001_label.nii.gz").unlink()
-    chaos, ct, mri = doctor(tmp_path, None, VALUES.get)
-    assert (chaos, mri) == (("chaos", "1001", "ok"), ("mmwhs_mri", "1001", "ok"))
-    assert ct[:2] == ("mmwhs_ct", "1001")
-    assert "found no ct_train_1001_label.nii.gz" in ct[2]
-    assert doctor(tmp_path, "mmwhs_mri", VALUES.get) == [mri]
+    chaos, ct, mri = doctor(tmp_path, None, _source_structures)
+    assert [(f.source, f.case) for f in (chaos, ct, mri)] == [(n, "1001") for n in ("chaos", "mmwhs_ct", "mmwhs_mri")]
+    assert chaos.fault is None and mri.fault is None
+    assert "found no ct_train_1001_label.nii.gz" in ct.fault
+    assert list(doctor(tmp_path, "mmwhs_mri", _source_structures)) == [mri]
 
 
 def test_doctor_needs_a_known_layout(tmp_path):
     with pytest.raises(MissingDataError, match=r"no archive found, expected RawData/Training.*Train_Sets/MR.*mr_train"):
-        doctor(tmp_path, None, VALUES.get)
+        list(doctor(tmp_path, None, _source_structures))
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -145,5 +150,59 @@ def test_doctors_command_names_the_splits_cases_that_are_not_there(tmp_path, cap
             write_case(tmp_path, name, case)
     assert main(["doctor", str(tmp_path)]) == (0 if complete else 1)
     shown = capsys.readouterr().out.splitlines()
-    assert shown[:20] == [f"mmwhs_ct {case}: ok" for case in cases]
+    assert [line.split(";")[0] for line in shown[:20]] == [f"mmwhs_ct {case}: ok" for case in cases]
     assert ("not there, but named in config/splits.yaml: mmwhs_mri 1019, mmwhs_mri 1020" in shown) == (not complete)
+
+
+def _relabelled(tmp_path, change):
+    """The doctor's finding for a BTCV case whose label map (x, y, z) was changed."""
+    _, label = btcv_case(tmp_path, "0001")
+    write_nifti(label, change(label_array((6, 1, 2, 3))))
+    (found,) = doctor(tmp_path, "btcv", _source_structures)
+    return found
+
+
+def test_a_label_map_without_an_organ_is_a_warning_and_without_any_a_fault(tmp_path):
+    found = _relabelled(tmp_path, lambda label: np.where(label == 6, 0, label))
+    assert found.fault is None and "no liver is labelled" in found.warnings and found.volumes_ml["liver"] == 0
+    assert "holds none of the structures" in _relabelled(tmp_path, np.zeros_like).fault
+
+
+def test_volumes_are_millilitres_and_odd_ones_are_told(tmp_path):
+    """Tiny archives: 4 × 1 voxels of 2 × 2 × 5 mm on five slices, 0.4 ml."""
+    found = _relabelled(tmp_path, lambda label: label)
+    assert found.volumes_ml == pytest.approx(dict.fromkeys(found.volumes_ml, 0.4))
+    assert "liver has 0 ml, usual are 500 to 4000" in found.warnings
+
+
+def test_slices_that_lack_an_organ_between_others_are_told(tmp_path):
+    def without_slice(label):
+        label[..., 3][label[..., 3] == 1] = 0
+        return label
+
+    found = _relabelled(tmp_path, without_slice)
+    assert [w for w in found.warnings if "lacks" in w] == ["spleen all but lacks on slices 4 between such that hold it"]
+
+
+@pytest.mark.parametrize(("shift", "said"), [(1000, "no value is below 0"), (40_000, "expected Hounsfield units")])
+def test_a_ct_out_of_its_units_is_a_fault(tmp_path, shift, said):
+    image, _ = btcv_case(tmp_path, "0001")
+    array = image_array(1).astype(np.float32) - 1000
+    write_nifti(image, array + shift if shift == 1000 else np.where(array > -600, np.float32(shift), array))
+    (found,) = doctor(tmp_path, "btcv", _source_structures)
+    assert said in found.fault
+
+
+def test_a_clipped_ct_is_a_warning(tmp_path):
+    image, _ = btcv_case(tmp_path, "0001")
+    write_nifti(image, np.clip(image_array(1) - 300, -125, 275).astype(np.int16))
+    (found,) = doctor(tmp_path, "btcv", _source_structures)
+    assert found.fault is None and any("clipped before (-125 to " in w for w in found.warnings)
+
+
+def test_the_doctor_writes_its_findings_for_programs(tmp_path, capsys):
+    btcv_case(tmp_path / "raw", "0001")
+    main(["doctor", str(tmp_path / "raw"), "--json", str(tmp_path / "found.json")])
+    (found,) = json.loads((tmp_path / "found.json").read_text("utf-8"))
+    assert (found["source"], found["case"], found["fault"]) == ("btcv", "0001", None)
+    assert found["warnings"] and found["volumes_ml"]["liver"] == pytest.approx(0.4)

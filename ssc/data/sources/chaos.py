@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from PIL import Image
 
 from ssc.data.dicom import dicom_files, read_dicom
-from ssc.data.scan import Scan, check_image, check_units, map_labels, without_padding
+from ssc.data.scan import Scan, check_image, check_labelled, check_units, map_labels, without_padding
 from ssc.errors import DataError, MissingDataError
 
 
@@ -85,6 +85,7 @@ def read(folder: Path, case: str, values: list[tuple[int, int]]) -> Scan:
     grounds = [file.parent.parent / "Ground" / f"{file.stem}.png" for file in slices]
     columns, rows, _ = image.GetSize()
     labels = [_read_labels(file, (rows, columns), values, f"chaos {case} {file.name}") for file in grounds]
+    check_labelled(np.stack(labels), f"chaos {case}")
     label = sitk.GetImageFromArray(np.stack(labels))
     label.CopyInformation(image)
     return Scan(case, MODALITY, without_padding(image, MODALITY), label, notes)

@@ -10,7 +10,15 @@ import numpy as np
 import SimpleITK as sitk
 
 from ssc.data.nifti import read_nifti
-from ssc.data.scan import Scan, check_image, check_oriented, check_same_geometry, check_units, map_labels
+from ssc.data.scan import (
+    Scan,
+    check_image,
+    check_labelled,
+    check_oriented,
+    check_same_geometry,
+    check_units,
+    map_labels,
+)
 from ssc.errors import DataError, MissingDataError
 
 
@@ -90,6 +98,7 @@ class NiftiPairs:
         notes = check_units(volume.image, self.MODALITY, image_name) if self.hounsfield else ()
         labels = self.mend(sitk.GetArrayFromImage(source.image), case)
         labels = map_labels(labels, values, label_name, self.label_values)
+        check_labelled(labels, label_name)
         label = sitk.GetImageFromArray(labels)
         label.CopyInformation(volume.image)
         return Scan(case, self.MODALITY, volume.image, label, (*volume.notes, *notes))
