@@ -26,10 +26,10 @@ report: .venv/ready ## results/report/report.html: tables, figures and how they 
 
 test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end to end
 	$(MAKE) --no-print-directory check
-	pytest -n 2 tests/unit tests/paper
+	pytest -n 2 tests/unit tests/paper tests/fuzz
 	pytest tests/workflow # one copy of the project, so one process; Snakemake fills the cores
 
-test-all: test ## and what takes minutes: every command of README and docs, ONNX, more seeds
+test-all: test ## and what takes minutes: every documented command, DVC, ONNX, damaged files, more seeds
 	@$(BIN)/pip install -q -c requirements.lock onnx==1.23.2 onnxscript==0.7.2 onnxruntime==1.32.0
 	pytest -m long tests
 

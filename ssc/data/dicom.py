@@ -17,29 +17,64 @@ from ssc.errors import DataError
 GAP_MM = 0.01
 ROUNDED_MM = 0.11  # positions may be rounded to 0.1 mm, so a gap may differ by as much
 SHIFT_MM = 0.1
+PERPENDICULAR = 1e-3
 SAME_STACK = 0.85  # cosine between slice normals; a localiser's planes stand across
 RIVAL = 0.25  # a stack with fewer slices than this share of the largest is no volume to choose
 MODALITIES = {"CT": "ct", "MR": "mri"}
-NEEDED = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
-READ = [*NEEDED, "SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "Modality", "Rows", "Columns",
+GEOMETRY = {"PixelSpacing": 2, "ImagePositionPatient": 3, "ImageOrientationPatient": 6}  # numbers of each
+READ = [*GEOMETRY, "SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "Modality", "Rows", "Columns",
         "NumberOfFrames", "PhotometricInterpretation"]  # fmt: skip
 COMPRESSED = (b"1.2.840.10008.1.2.4.", b"1.2.840.10008.1.2.5")  # transfer syntaxes
 PIXELS_START, PIXELS_END = b"\xe0\x7f\x10\x00", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 
 
 @dataclass(frozen=True)
+class Slice:
+    """The header of one file; the geometry's tags are empty where the file lacks them."""
+
+    file: Path
+    series: str
+    description: str
+    modality: str
+    size: tuple[int, int]  # columns, rows; 0, 0: no image
+    frames: int
+    greys: str
+    geometry: dict[str, np.ndarray]  # by tag
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """Of rows and of columns."""
+        return self.geometry["PixelSpacing"]
+
+    @property
+    def position_mm(self) -> np.ndarray:
+        """Of the first voxel's centre."""
+        return self.geometry["ImagePositionPatient"]
+
+    @property
+    def axes(self) -> np.ndarray:
+        """Directions of rows and columns, (3, 2), of length 1."""
+        axes = self.geometry["ImageOrientationPatient"].reshape(2, 3).T
+        return axes / np.linalg.norm(axes, axis=0)
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Across the slice."""
+        return np.cross(*self.axes.T)
+
+
+@dataclass(frozen=True)
 class Stack:
     """Slices of one series that lie in parallel planes."""
 
-    series: str
-    headers: dict[Path, Dataset]
+    slices: list[Slice]
 
     @property
     def said(self) -> str:
         """As told to the user."""
-        file, header = next(iter(self.headers.items()))
-        described = f" '{header.SeriesDescription}'" if header.get("SeriesDescription") else ""
-        return f"series {self.series}{described}, {len(self.headers)} slices (e.g. {file.name})"
+        first = self.slices[0]
+        described = f" '{first.description}'" if first.description else ""
+        return f"series {first.series}{described}, {len(self.slices)} slices (e.g. {first.file.name})"
 
 
 def read_dicom(folder: Path, series: str | None = None) -> tuple[Volume, list[Path]]:
@@ -51,62 +86,78 @@ def read_dicom(folder: Path, series: str | None = None) -> tuple[Volume, list[Pa
     geometry, and positions that are doubled or missing.
     """
     stack, notes = _volume(Path(folder), series)
-    headers = stack.headers
-    for file, header in headers.items():
-        _check_header(file, header)
-    _check_same_slices(headers)
-    normal = _normal(next(iter(headers.values())))
-    files = sorted(headers, key=lambda file: float(normal @ _position(headers[file])))
-    positions_mm = np.array([_position(headers[file]) for file in files])
+    for one in stack.slices:
+        _check_header(one)
+    _check_same_slices(stack.slices)
+    normal = stack.slices[0].normal
+    slices = sorted(stack.slices, key=lambda one: float(normal @ one.position_mm))
+    positions_mm = np.array([one.position_mm for one in slices])
+    files = [one.file for one in slices]
     gap_mm = _check_gaps(positions_mm @ normal, files)
     _check_straight(positions_mm, normal, Path(folder))
-    slices = [_read_slice(file) for file in files]
-    image = sitk.GetImageFromArray(np.concatenate([sitk.GetArrayViewFromImage(one) for one in slices]))
-    row_mm, column_mm = (float(mm) for mm in headers[files[0]].PixelSpacing)
-    image.SetSpacing((column_mm, row_mm, gap_mm))
+    image = sitk.GetImageFromArray(np.concatenate([sitk.GetArrayFromImage(_read_slice(file)) for file in files]))
+    rows_mm, columns_mm = slices[0].spacing_mm.tolist()
+    image.SetSpacing((columns_mm, rows_mm, gap_mm))
     image.SetOrigin(positions_mm[0].tolist())
-    image.SetDirection(np.column_stack([_axes(headers[files[0]]), normal]).ravel().tolist())
+    image.SetDirection(np.column_stack([slices[0].axes, normal]).ravel().tolist())
     return Volume(image, notes), files
 
 
 def dicom_files(folder: Path) -> list[Path]:
     """The DICOM files of a folder by name."""
-    return list(_headers(Path(folder)))
+    return [one.file for one in _slices(Path(folder))]
 
 
 def dicom_modality(folder: Path, series: str | None = None) -> str | None:
     """'ct' or 'mri' as the DICOM folder's volume says, None where it says something else. Raises DataError."""
     stack, _ = _volume(Path(folder), series)
-    return MODALITIES.get(next(iter(stack.headers.values())).get("Modality"))
+    return MODALITIES.get(stack.slices[0].modality)
 
 
-def _headers(folder: Path) -> dict[Path, Dataset]:
-    """Header of every DICOM file in a folder, by name; other files are passed over."""
-    found = {}
-    for file in sorted(folder.iterdir()):
-        if file.is_file() and not file.name.startswith(".") and file.name != "DICOMDIR":
-            header = _header(file)
-            if header is not None:
-                found[file] = header
-    return found
+def _slices(folder: Path) -> list[Slice]:
+    """Every DICOM file in a folder, by name; other files are passed over."""
+    files = (file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith("."))
+    found = (_header(file) for file in files if file.name != "DICOMDIR")
+    return [one for one in found if one is not None]
 
 
-def _header(file: Path) -> Dataset | None:
-    """None for another kind of file. Raises DataError for a broken one that is named as DICOM."""
-    named = file.suffix.lower() == ".dcm"
+def _header(file: Path) -> Slice | None:
+    """None for another kind of file. Raises DataError for a broken one."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=READ)
-            if header.get("SOPClassUID") or header.get("Rows"):
-                return header
+            known = bool(header.get("SOPClassUID") or header.get("Rows"))
     except PermissionError:
         raise
     except Exception:  # whatever pydicom's parser stumbles over in a file of another kind
-        pass
-    if named:
-        raise _unreadable(file)
-    return None
+        known = False
+    if not known:
+        if file.suffix.lower() == ".dcm":
+            raise _unreadable(file)
+        return None
+    columns, rows, frames = (int(_numbers(file, header, tag, 1)[0]) if header.get(tag) else 0 for tag in
+                             ("Columns", "Rows", "NumberOfFrames"))  # fmt: skip
+    return Slice(
+        file,
+        series=str(header.get("SeriesInstanceUID", "")),
+        description=str(header.get("SeriesDescription", "")),
+        modality=str(header.get("Modality", "")),
+        size=(columns, rows),
+        frames=frames,
+        greys=str(header.get("PhotometricInterpretation", "MONOCHROME2")),
+        geometry={tag: _numbers(file, header, tag, count) for tag, count in GEOMETRY.items() if header.get(tag)},
+    )
+
+
+def _numbers(file: Path, header: Dataset, tag: str, count: int) -> np.ndarray:
+    try:
+        found = np.array(header[tag].value, dtype=float).reshape(-1)
+    except Exception:  # as pydicom's conversions do
+        found = np.array([])
+    if found.size != count or not np.isfinite(found).all():
+        raise DataError(f"{file}: its {tag} can't be read, expected {count} numbers. Is its copy complete?")
+    return found
 
 
 def _unreadable(file: Path) -> DataError:
@@ -115,28 +166,27 @@ def _unreadable(file: Path) -> DataError:
 
 def _volume(folder: Path, series: str | None) -> tuple[Stack, tuple[str, ...]]:
     """The stack to read, and what lies beside it."""
-    headers = _headers(folder)
-    images = {file: header for file, header in headers.items() if header.get("Rows")}
-    notes = [f"{file.name} is no image ({header.get('Modality', '?')}) and is left out" for file, header in
-             headers.items() if file not in images]  # fmt: skip
-    frames = {file: header for file, header in images.items() if int(header.get("NumberOfFrames") or 1) > 1}
+    found = _slices(folder)
+    images = [one for one in found if all(one.size)]
+    notes = [f"{one.file.name} is no image ({one.modality}) and is left out" for one in found if one not in images]
+    frames = [one.file for one in images if one.frames > 1]
     if frames:
         raise DataError(
-            f"{next(iter(frames))}: holds several frames, expected one slice a file. Convert it to NIfTI (dcm2niix)."
+            f"{frames[0]}: holds several frames, expected one slice a file. Convert it to NIfTI (dcm2niix)."
         )
-    stacks = sorted(_stacks(images), key=lambda stack: -len(stack.headers))
+    stacks = sorted(_stacks(images), key=lambda stack: -len(stack.slices))
     if series is not None:
-        chosen = [stack for stack in stacks if stack.series == series]
+        chosen = [stack for stack in stacks if stack.slices[0].series == series]
         if not chosen:
             known = "; ".join(stack.said for stack in stacks) or "none"
             raise DataError(f"{folder}: no series {series}; expected one of: {known}")
         stacks = chosen
-    if not stacks or len(stacks[0].headers) < 2:
+    if not stacks or len(stacks[0].slices) < 2:
         raise DataError(
             f"{folder}: {len(images)} DICOM images found, expected a series of at least 2 slices. "
             f"Give the folder that holds the slices themselves."
         )
-    rivals = [stack for stack in stacks if len(stack.headers) >= max(2, RIVAL * len(stacks[0].headers))]
+    rivals = [stack for stack in stacks if len(stack.slices) >= max(2, RIVAL * len(stacks[0].slices))]
     if len(rivals) > 1:
         raise DataError(
             f"{folder}: {len(rivals)} series found, expected 1: {'; '.join(stack.said for stack in rivals)}. "
@@ -145,33 +195,35 @@ def _volume(folder: Path, series: str | None) -> tuple[Stack, tuple[str, ...]]:
     return stacks[0], tuple([*notes, *(f"left out: {stack.said}" for stack in stacks[1:])])
 
 
-def _stacks(images: dict[Path, Dataset]) -> list[Stack]:
+def _stacks(images: list[Slice]) -> list[Stack]:
     stacks: list[Stack] = []
-    for file, header in images.items():
-        series = str(header.get("SeriesInstanceUID", ""))
+    for one in images:
         for stack in stacks:
-            if stack.series == series and _parallel(header, next(iter(stack.headers.values()))):
-                stack.headers[file] = header
+            if stack.slices[0].series == one.series and _parallel(one, stack.slices[0]):
+                stack.slices.append(one)
                 break
         else:
-            stacks.append(Stack(series, {file: header}))
+            stacks.append(Stack([one]))
     return stacks
 
 
-def _parallel(a: Dataset, b: Dataset) -> bool:
-    if not (a.get("ImageOrientationPatient") and b.get("ImageOrientationPatient")):
+def _parallel(a: Slice, b: Slice) -> bool:
+    if any("ImageOrientationPatient" not in one.geometry for one in (a, b)):
         return True
-    return abs(float(_normal(a) @ _normal(b))) > SAME_STACK
+    return abs(float(a.normal @ b.normal)) > SAME_STACK
 
 
-def _check_header(file: Path, header: Dataset) -> None:
-    missing = [name for name in NEEDED if not header.get(name)]
+def _check_header(one: Slice) -> None:
+    missing = [tag for tag in GEOMETRY if tag not in one.geometry]
     if missing:
-        raise DataError(f"{file}: has no {', no '.join(missing)}, expected the geometry of its slice. Export it again.")
-    if header.get("PhotometricInterpretation", "MONOCHROME2") != "MONOCHROME2":
         raise DataError(
-            f"{file}: its grey values are {header.PhotometricInterpretation}, expected MONOCHROME2. Export it again so."
+            f"{one.file}: has no {', no '.join(missing)}, expected the geometry of its slice. Export it again."
         )
+    if one.spacing_mm.min() <= 0 or abs(np.linalg.norm(one.normal) - 1) > PERPENDICULAR:
+        found = f"pixel spacing {numbers(one.spacing_mm)} mm and axes {numbers(one.axes.T.ravel())}"
+        raise DataError(f"{one.file}: has {found}, expected lengths above 0 and perpendicular axes. Export it again.")
+    if one.greys != "MONOCHROME2":
+        raise DataError(f"{one.file}: its grey values are {one.greys}, expected MONOCHROME2. Export it again so.")
 
 
 def _read_slice(file: Path) -> sitk.Image:
@@ -195,35 +247,17 @@ def _is_cut(content: bytes) -> bool:
     return content.rfind(PIXELS_END) < content.rfind(PIXELS_START)
 
 
-def _position(header: Dataset) -> np.ndarray:
-    return np.array([float(mm) for mm in header.ImagePositionPatient])
-
-
-def _axes(header: Dataset) -> np.ndarray:
-    """Directions of a slice's rows and columns, (3, 2), of length 1."""
-    axes = np.array([float(x) for x in header.ImageOrientationPatient]).reshape(2, 3).T
-    return axes / np.linalg.norm(axes, axis=0)
-
-
-def _normal(header: Dataset) -> np.ndarray:
-    return np.cross(*_axes(header).T)
-
-
-def _check_same_slices(headers: dict[Path, Dataset]) -> None:
-    def geometry(header: Dataset) -> dict[str, tuple[list[float], float]]:
-        return {
-            "size": ([header.Columns, header.Rows], 0),
-            "pixel spacing": ([float(mm) for mm in header.PixelSpacing], LENGTH_MM),
-            "orientation": (_axes(header).T.ravel().tolist(), COSINE),
-        }
-
-    (first, reference), *others = headers.items()
-    for file, header in others:
-        for what, (found, tolerance) in geometry(header).items():
-            expected, _ = geometry(reference)[what]
+def _check_same_slices(slices: list[Slice]) -> None:
+    first, *others = slices
+    for one in others:
+        for what, found, expected, tolerance in (
+            ("size", one.size, first.size, 0),
+            ("pixel spacing", one.spacing_mm, first.spacing_mm, LENGTH_MM),
+            ("orientation", one.axes.T.ravel(), first.axes.T.ravel(), COSINE),
+        ):
             if np.abs(np.subtract(found, expected)).max() > tolerance:
                 raise DataError(
-                    f"{file}: {what} is {numbers(found)}, expected {numbers(expected)} as in {first.name}. "
+                    f"{one.file}: {what} is {numbers(found)}, expected {numbers(expected)} as in {first.file.name}. "
                     f"Keep only the slices of one series."
                 )
 
