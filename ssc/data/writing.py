@@ -14,6 +14,9 @@ from ssc.data.nifti import open_nifti
 from ssc.errors import DataError
 from ssc.whole import whole
 
+GEOMETRY = ("pixdim", "qform_code", "sform_code", "xyzt_units", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c",
+            "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")  # fmt: skip
+
 
 def write_image(image: sitk.Image, path: Path, compression: int = -1) -> None:
     """A NIfTI file (.nii.gz) of an image or label map; ``compression`` 1 (fast) to 9, -1: zlib's choice.
@@ -35,12 +38,11 @@ def write_labels_like(labels: np.ndarray, scan: Path, path: Path) -> None:
     Raises DataError as ``write_image``.
     """
     given = open_nifti(scan)
-    array = labels.transpose(2, 1, 0)
-    image = nib.Nifti1Image(array, given.affine)
-    image.header.set_xyzt_units(given.header.get_xyzt_units()[0])
-    for get, put in ((given.get_sform, image.set_sform), (given.get_qform, image.set_qform)):
-        affine, code = get(coded=True)
-        put(given.affine if affine is None else affine, code=int(code))
+    array, header = labels.transpose(2, 1, 0), type(given.header)()
+    for name in GEOMETRY:
+        header[name] = given.header[name]
+    header.set_data_dtype(np.uint8)
+    image = type(given)(array, None, header)
     with whole(path) as partial:
         nib.save(image, partial)
         _prove(partial, path, array)
