@@ -153,8 +153,8 @@ def _predict(options: argparse.Namespace) -> None:
         raise DataError(f"{options.output}: label maps are NIfTI; expected a name ending in .nii or .nii.gz")
     if options.output.resolve() == options.scan.resolve():
         raise DataError(f"{options.output}: expected another file than the scan")
-    _make_folder(options.output.parent)
     for file in filter(None, (options.output, options.report)):
+        _make_folder(file.parent)
         check_place(file)
     use_threads(options.threads)
     with lease() as device:

@@ -12,7 +12,7 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import monai
 import numpy as np
@@ -25,7 +25,6 @@ from ssc.models.network import Network
 from ssc.whole import whole
 
 Format = Literal["export", "onnx"]
-FORMATS = get_args(Format)
 SUFFIX = {"export": "pt2", "onnx": "onnx"}
 
 

@@ -12,7 +12,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from ssc.data.scan import Volume
+from ssc.data.scan import UNORIENTED, Volume
 from ssc.errors import DataError
 
 SHEAR = 1e-3
@@ -111,7 +111,7 @@ def _orientation_notes(volume: nib.Nifti1Image, shape: tuple[int, ...], scale_mm
     sform, sform_code = volume.get_sform(coded=True)
     qform, qform_code = volume.get_qform(coded=True)
     if not sform_code and not qform_code:
-        return ("the header names no orientation (sform and qform have code 0): left and right may be swapped",)
+        return (UNORIENTED,)
     if sform_code and qform_code:
         corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])])
         apart_mm = scale_mm * np.abs((sform - qform) @ corners.T).max()

@@ -18,6 +18,7 @@ HIGHEST_HU = 30_000
 SOFT_TISSUE_HU = -200  # a CT whose air is above this was clipped before
 USUAL_SPACING_MM = (0.2, 20.0)
 USUAL_EXTENT_MM = (20.0, 2500.0)
+UNORIENTED = "the header names no orientation (sform and qform have code 0): left and right may be swapped"
 NO_MRI = -100  # a little below 0 is resampling's; an MRI does not reach so far
 
 
@@ -76,9 +77,8 @@ def check_units(image: sitk.Image, modality: str, name: str) -> tuple[str, ...]:
 
 def check_oriented(volume: Volume, path: object) -> None:
     """Raises DataError for a labelled scan whose file leaves its orientation open."""
-    for note in volume.notes:
-        if "no orientation" in note:
-            raise DataError(f"{path}: {note}; expected an sform or qform. Export it again.")
+    if UNORIENTED in volume.notes:
+        raise DataError(f"{path}: {UNORIENTED}; expected an sform or qform. Export it again.")
 
 
 def grid_notes(image: sitk.Image) -> tuple[str, ...]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from ssc.data.nifti import open_nifti
+from ssc.data.nifti import UNREADABLE, open_nifti
 from ssc.errors import DataError
 from ssc.whole import whole
 
@@ -51,10 +49,8 @@ def write_labels_like(labels: np.ndarray, scan: Path, path: Path) -> None:
 def _prove(partial: Path, path: Path, array: np.ndarray) -> None:
     """Read back: the checksum at the stream's end, and every voxel."""
     try:
-        content = partial.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-        same = np.array_equal(np.asanyarray(nib.Nifti1Image.from_bytes(content).dataobj), array)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        same = np.array_equal(np.asanyarray(open_nifti(partial).dataobj), array)
+    except (*UNREADABLE, OSError) as error:
         raise _unwritten(path, error) from None
     if not same:
         raise _unwritten(path, "it reads back differently")

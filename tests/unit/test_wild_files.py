@@ -259,8 +259,10 @@ def test_a_write_that_is_cut_leaves_the_older_file(tmp_path, monkeypatch):
     assert (tmp_path / "labels.nii.gz").read_bytes() == before
 
 
-def test_a_label_map_keeps_the_scans_geometry_and_nothing_else(tmp_path):
-    image = _image(descrip=b"somebody", cal_max=99)
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_label_map_keeps_the_scans_geometry_and_nothing_else(tmp_path, kind):
+    image = kind(image_array(1), AFFINE)
+    image.header["descrip"], image.header["cal_max"] = b"somebody", 99
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"a patient's name"))
     nib.save(image, tmp_path / "scan.nii.gz")
     labels = label_array((1, 2)).astype(np.uint8)
