@@ -194,7 +194,7 @@ def _doctor(options: argparse.Namespace) -> None:
     from ssc.data.verify import doctor
 
     findings = []
-    for found in doctor(options.folder, options.source, _source_structures):
+    for found in doctor(options.folder, options.source, _use_of):
         volumes = ", ".join(f"{name} {volume:.0f} ml" for name, volume in found.volumes_ml.items())
         print(f"{found.source} {found.case}: {found.fault or f'ok; {volumes}'}", flush=True)
         for warning in found.warnings:
@@ -264,7 +264,8 @@ def _preprocess(options: argparse.Namespace) -> None:
 def _manifest(options: argparse.Namespace) -> None:
     from ssc.data.verify import manifest
 
-    found = manifest(options.source, options.folder, _source_values(options.source), _progress)
+    values = _task_of(options.source).source_values(options.source)
+    found = manifest(options.source, options.folder, values, _progress)
     with whole(options.manifest) as path:
         path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
@@ -332,17 +333,24 @@ def _config(options: argparse.Namespace) -> None:
     print(default_yaml(), end="")
 
 
-def _source_structures(name: str) -> tuple[matrix.Structure, ...]:
-    """The structures of the task that uses an archive. Raises SettingsError."""
+def _task_of(archive: str) -> matrix.Task:
+    """The task that uses an archive. Raises SettingsError."""
     for task in matrix.tasks().values():
-        if name in task.modalities.values():
-            return task.structures
-    raise SettingsError(f"archive {name}: no task in config/matrix.yaml uses it; known: {', '.join(matrix.archives())}")
+        if archive in task.modalities.values():
+            return task
+    raise SettingsError(
+        f"archive {archive}: no task in config/matrix.yaml uses it; known: {', '.join(matrix.archives())}"
+    )
 
 
-def _source_values(name: str) -> list[tuple[int, int]]:
-    """Label values of an archive, from the task that uses it. Raises SettingsError."""
-    return [structure.source_values[name] for structure in _source_structures(name)]
+def _use_of(archive: str):
+    """What an archive's scans are for, of verify's type. Raises SettingsError."""
+    from ssc.config import Settings, preprocessing
+    from ssc.data.verify import Use
+
+    task = _task_of(archive)
+    modality = next(modality for modality, source in task.modalities.items() if source == archive)
+    return Use(task.structures, preprocessing(Settings(), "real", "small", task, modality))
 
 
 def _progress(cases: Sequence[str]):

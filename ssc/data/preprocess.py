@@ -62,7 +62,9 @@ def to_case(
         bounds = _bounds(within, clip, clip_unit)
         image, within = _clamp(image, bounds), _clamp(within, bounds)
     image = _pad_plane(cut(_normalise(image, within, z_score == "body", scan)), plane)
-    label = None if label is None else _pad_plane(cut(label), plane)
+    if label is not None:
+        before, label = label, _pad_plane(cut(label), plane)
+        notes = (*notes, *_lost_labels(before, label))
     return Scan(scan.case, scan.modality, image, label, notes)
 
 
@@ -153,6 +155,13 @@ def _around_body(image: sitk.Image, plane: int) -> tuple[Cut, tuple[str, ...]]:
     return lambda x: _cut_or_padded(x, lower, upper), (note,) if lost_mm else ()
 
 
+def _lost_labels(label: sitk.Image, kept: sitk.Image) -> tuple[str, ...]:
+    """What the plane cuts off the structures."""
+    found, left = (np.count_nonzero(sitk.GetArrayViewFromImage(x)) for x in (label, kept))
+    lost_ml = (found - left) * np.prod(label.GetSpacing()) / 1000
+    return (f"{lost_ml:.3g} ml of its labels lie outside the plane that is looked at",) if lost_ml else ()
+
+
 def _cut_or_padded(image: sitk.Image, lower: np.ndarray, upper: np.ndarray) -> sitk.Image:
     """In the plane so many voxels less at both ends, or more of the image's minimum where a number is below 0."""
     beyond = ([*np.maximum(-end, 0).tolist(), 0] for end in (lower, upper))
@@ -214,18 +223,22 @@ def _pad_plane(image: sitk.Image, plane: int) -> sitk.Image:
 def write_cases(scans: Iterable[Scan], folder: Path, **settings) -> None:
     """Preprocess and write ``CASE_image.nii.gz``, ``CASE_label.nii.gz`` and, last, ``manifest.json``.
 
-    ``settings`` are those of ``to_case``. The manifest holds the sha256 of every file.
+    ``settings`` are those of ``to_case``. The manifest holds the sha256 of every file and doubts about cases.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = {}
+    files, warnings = {}, {}
     for scan in scans:
         case = to_case(scan, **settings)
+        if case.notes:
+            warnings[case.case] = case.notes
         for kind, image in (("image", case.image), ("label", case.label)):
             path = folder / f"{case.case}_{kind}.nii.gz"
             write_image(image, path, compression=1)
             files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     with whole(folder / "manifest.json") as path:
-        path.write_text(json.dumps({"settings": settings, "files": files}, indent=1) + "\n", "utf-8")
+        path.write_text(
+            json.dumps({"settings": settings, "warnings": warnings, "files": files}, indent=1) + "\n", "utf-8"
+        )
 
 
 def read_case(folder: Path, case: str) -> tuple[sitk.Image, sitk.Image]:

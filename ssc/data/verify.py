@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 
+from ssc.data.preprocess import to_case
 from ssc.data.scan import grid_notes
 from ssc.data.sources import SOURCES, source
 from ssc.errors import DataError, MissingDataError, UserError, refused_by_the_system
@@ -30,7 +32,7 @@ def listing(folder: Path, source_name: str) -> str:
 def manifest(
     source_name: str, folder: Path, values: Values, progress: Callable[[Iterable[str]], Iterable[str]] = iter
 ) -> dict:
-    """Reads every case and describes it: checksum of each file, size in voxels, spacing in mm.
+    """Reads every case and describes it: checksum of each file, size in voxels, spacing in mm, what is doubtful.
 
     ``values`` as in a source's ``read``; ``progress`` wraps the iteration over cases (e.g. tqdm).
     Raises DataError at the first fault, also for two cases with the same image.
@@ -39,10 +41,11 @@ def manifest(
     seen: dict[str, str] = {}
     rows = {}
     for case in progress(archive.cases(folder)):
-        image = archive.read(folder, case, values).image
-        _check_new(image, case, seen, source_name)
+        scan = archive.read(folder, case, values)
+        _check_new(scan.image, case, seen, source_name)
         files = {file.relative_to(folder).as_posix(): file_sha256(file) for file in archive.files(folder, case)}
-        rows[case] = {"files": files, "size": list(image.GetSize()), "spacing_mm": list(image.GetSpacing())}
+        grid = {"size": list(scan.image.GetSize()), "spacing_mm": list(scan.image.GetSpacing())}
+        rows[case] = {"files": files, **grid, "warnings": list(scan.notes)}
     return {
         "source": source_name,
         "modality": archive.MODALITY,
@@ -62,26 +65,30 @@ class Finding:
     volumes_ml: dict[str, float] = field(default_factory=dict)  # by structure
 
 
-def doctor(
-    folder: Path, source_name: str | None, structures_of: Callable[[str], Sequence[Structure]]
-) -> Iterator[Finding]:
+class Use(NamedTuple):
+    """What an archive's scans are for: the structures of its task, and the arguments of ``to_case``."""
+
+    structures: Sequence[Structure]
+    to_case: dict[str, Any]
+
+
+def doctor(folder: Path, source_name: str | None, use_of: Callable[[str], Use]) -> Iterator[Finding]:
     """A finding for every case, whatever one of them does; of all archives in the folder where no source is named.
 
-    ``structures_of`` gives the structures of a source's task. Raises MissingDataError for a folder without cases.
+    ``use_of`` gives what a source's scans are for. Raises MissingDataError for a folder without cases.
     """
     for name in [source_name] if source_name else _archives_in(folder):
         archive, seen = source(name), {}
         for case in archive.candidates(folder):
-            yield _examine(folder, name, case, structures_of(name), seen)
+            yield _examine(folder, name, case, use_of(name), seen)
 
 
-def _examine(
-    folder: Path, source_name: str, case: str, structures: Sequence[Structure], seen: dict[str, str]
-) -> Finding:
+def _examine(folder: Path, source_name: str, case: str, use: Use, seen: dict[str, str]) -> Finding:
     try:
-        values = [structure.source_values[source_name] for structure in structures]
+        values = [structure.source_values[source_name] for structure in use.structures]
         scan = source(source_name).read(folder, case, values)
         _check_new(scan.image, case, seen, source_name)
+        notes = to_case(scan, **use.to_case).notes
     except UserError as error:
         return Finding(source_name, case, str(error))
     except OSError as error:
@@ -90,8 +97,8 @@ def _examine(
         return Finding(source_name, case, f"{source_name} {case}: cannot be read ({type(error).__name__}: {error})")
     label = sitk.GetArrayViewFromImage(scan.label)
     voxel_ml = float(np.prod(scan.image.GetSpacing())) / 1000
-    volumes_ml, warnings = {}, [*scan.notes, *grid_notes(scan.image)]
-    for value, structure in enumerate(structures, start=1):
+    volumes_ml, warnings = {}, [*notes, *grid_notes(scan.image)]
+    for value, structure in enumerate(use.structures, start=1):
         areas = np.count_nonzero(label == value, axis=(1, 2))
         volumes_ml[structure.name] = round(float(areas.sum()) * voxel_ml, 1)
         warnings += _doubts(structure, volumes_ml[structure.name], areas)

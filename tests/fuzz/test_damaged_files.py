@@ -13,13 +13,18 @@ import multiprocessing
 import resource
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from archives import btcv_case, chaos_case, mmwhs_case
+from networks import network_of
+from safetensors.torch import save_file
 
 from ssc import cli
 from ssc.config import Settings, preprocessing
+from ssc.inference import Card
 from ssc.matrix import tasks
+from ssc.models.folding import fold
 
 SEEDS, SHORT = 300, 30
 SECONDS, BYTES = 60, 4 * 2**30
@@ -32,6 +37,23 @@ def _archives(folder: Path) -> list[Path]:
     mmwhs_case(folder, "1001", "ct")
     mmwhs_case(folder, "1001", "mr")
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    """A folded network of the abdomen, untrained."""
+    folder, task = tmp_path_factory.mktemp("folded"), tasks()["abdomen"]
+    for modality in task.modalities:
+        network = fold(network_of("unet", "joint_plain"), modality)
+        save_file(network.state_dict(), folder / f"{modality}.safetensors")
+        card = Card(
+            run="real/smoke/abdomen/draw0/seed0/joint_plain", commit="unknown", modality=modality,
+            weights=f"{modality}.safetensors", labels={s.name: v for v, s in enumerate(task.structures, start=1)},
+            network=network.settings, modulated=False,
+            preprocessing=preprocessing(Settings(), "real", "smoke", task, modality),
+        )  # fmt: skip
+        (folder / f"{modality}.folded.json").write_text(card.model_dump_json(), "utf-8")
+    return folder
 
 
 def _damaged(content: bytes, generator: np.random.Generator) -> bytes:
@@ -53,8 +75,8 @@ def _damaged(content: bytes, generator: np.random.Generator) -> bytes:
     return gzip.compress(bytes(data)) if packed else bytes(data)
 
 
-def _examine(folder: Path, results) -> None:
-    """Doctor, then preprocessing: exit status and what was said. An exception gets through as it is."""
+def _examine(folder: Path, run: Path, scan: Path, modality: str, results) -> None:
+    """Doctor, preprocessing, prediction: exit status and what was said. An exception gets through as it is."""
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
@@ -65,20 +87,23 @@ def _examine(folder: Path, results) -> None:
                 settings = json.dumps({"to_case": chosen, "values": task.source_values(source)})
                 arguments = ["preprocess", source, str(folder), str(folder / "cases" / source), "--settings", settings]
                 codes.append(cli.main([*arguments, "--threads", "1"]))
+        arguments = ["predict", str(run), str(scan), "-o", str(folder / "out.nii.gz"), "--modality", modality]
+        codes.append(cli.main([*arguments, "--overlap", "0", "--threads", "1"]))
     results.put((codes, said.getvalue()))
 
 
 @pytest.mark.parametrize(
     "seed", [*range(SHORT), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(SHORT, SEEDS))]
 )
-def test_a_damaged_file_is_one_line_or_read(tmp_path, seed):
+def test_a_damaged_file_is_one_line_or_read(tmp_path, folded, seed):
     generator = np.random.default_rng(seed)
     files = _archives(tmp_path)
     victim = files[int(generator.integers(len(files)))]
     victim.write_bytes(_damaged(victim.read_bytes(), generator))
+    scan, modality = (victim.parent, "mri") if victim.suffix == ".dcm" else (victim, "ct")
     context = multiprocessing.get_context("fork")
     results = context.Queue()
-    process = context.Process(target=_examine, args=(tmp_path, results))
+    process = context.Process(target=_examine, args=(tmp_path, folded, scan, modality, results))
     process.start()
     process.join(SECONDS)
     if process.is_alive():
@@ -92,3 +117,8 @@ def test_a_damaged_file_is_one_line_or_read(tmp_path, seed):
     for source in ("btcv", "chaos", "mmwhs_ct", "mmwhs_mri"):  # a refused archive leaves no manifest
         folder = tmp_path / "cases" / source
         assert (folder / "manifest.json").exists() or not list(folder.glob(".part-*"))
+    if codes[-1] == 0 and scan == victim:  # a label map has the geometry that an independent reader finds
+        found, expected = nib.load(tmp_path / "out.nii.gz"), nib.load(victim)
+        assert found.shape == expected.shape[:3] and np.allclose(found.affine, expected.affine, atol=1e-3)
+    else:
+        assert codes[-1] == 0 or not (tmp_path / "out.nii.gz").exists()

@@ -44,7 +44,7 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> P
 def btcv_case(folder: Path, case: str) -> tuple[Path, Path]:
     """Image and label map of one BTCV case."""
     training = folder / "RawData/Training"
-    image = write_nifti(training / f"img/img{case}.nii.gz", image_array(int(case)) - 1000)  # HU
+    image = write_nifti(training / f"img/img{case}.nii.gz", 2 * image_array(int(case)) - 1000)  # HU
     label = write_nifti(training / f"label/label{case}.nii.gz", label_array((6, 1, 2, 3, 13)))
     return image, label
 

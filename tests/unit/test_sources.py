@@ -33,7 +33,7 @@ def test_btcv_case_is_read_with_our_labels(btcv):
     assert (scan.case, scan.modality) == ("0007", "ct")
     assert scan.image.GetPixelID() == sitk.sitkFloat32
     assert scan.label.GetPixelID() == sitk.sitkUInt8
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.image).T, image_array(7) - 1000)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.image).T, 2 * image_array(7) - 1000)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.label).T, label_array((1, 2, 3, 4, 0)))
     check_same_geometry(scan.image, scan.label, "btcv")
 

@@ -21,7 +21,7 @@ from archives import (
     write_nifti,
 )
 
-from ssc.cli import _source_structures, main
+from ssc.cli import _use_of, main
 from ssc.data.verify import doctor, listing, manifest
 from ssc.errors import DataError, MissingDataError
 
@@ -92,7 +92,7 @@ def test_manifest_refuses_two_cases_with_the_same_image(tmp_path):
 
 def test_doctor_finds_nothing_in_good_archives(tmp_path, name):
     for named in (None, name):
-        found = list(doctor(tmp_path, named, _source_structures))
+        found = list(doctor(tmp_path, named, _use_of))
         assert [(f.source, f.case, f.fault) for f in found] == [(name, case, None) for case in CASES[name]]
         assert all(len(f.volumes_ml) == 4 and all(f.volumes_ml.values()) for f in found)
 
@@ -104,7 +104,7 @@ def test_doctor_collects_every_fault(tmp_path):
     files[3][0].write_bytes(files[3][0].read_bytes()[:200])
     shutil.copy(files[4][0], files[5][0])
     write_nifti(files[6][1], image_array(1))
-    found = {f.case: f.fault for f in doctor(tmp_path, None, _source_structures)}
+    found = {f.case: f.fault for f in doctor(tmp_path, None, _use_of)}
     assert list(found) == [f"{number:04d}" for number in range(1, 7)]
     assert "img0001.nii.gz" in found["0001"]
     assert "label0002.nii.gz" in found["0002"]
@@ -120,7 +120,7 @@ def test_doctor_collects_faults_of_slices(tmp_path):
     case = tmp_path / "Train_Sets/MR"
     next((case / "1/T2SPIR/Ground").iterdir()).unlink()
     shutil.rmtree(case / "3/T2SPIR")
-    found = {f.case: f.fault for f in doctor(tmp_path, None, _source_structures)}
+    found = {f.case: f.fault for f in doctor(tmp_path, None, _use_of)}
     assert "expected also" in found["1"]
     assert found["2"] is None
     assert "DICOM_anon" in found["3"]
@@ -130,16 +130,16 @@ def test_doctor_checks_all_archives_of_a_folder_or_the_one_that_is_named(tmp_pat
     for name in ("mmwhs_ct", "mmwhs_mri", "chaos"):
         write_case(tmp_path, name, "1001")
     (tmp_path / "ct_train/ct_train_1001_label.nii.gz").unlink()
-    chaos, ct, mri = doctor(tmp_path, None, _source_structures)
+    chaos, ct, mri = doctor(tmp_path, None, _use_of)
     assert [(f.source, f.case) for f in (chaos, ct, mri)] == [(n, "1001") for n in ("chaos", "mmwhs_ct", "mmwhs_mri")]
     assert chaos.fault is None and mri.fault is None
     assert "found no ct_train_1001_label.nii.gz" in ct.fault
-    assert list(doctor(tmp_path, "mmwhs_mri", _source_structures)) == [mri]
+    assert list(doctor(tmp_path, "mmwhs_mri", _use_of)) == [mri]
 
 
 def test_doctor_needs_a_known_layout(tmp_path):
     with pytest.raises(MissingDataError, match=r"no archive found, expected RawData/Training.*Train_Sets/MR.*mr_train"):
-        list(doctor(tmp_path, None, _source_structures))
+        list(doctor(tmp_path, None, _use_of))
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -158,7 +158,7 @@ def _relabelled(tmp_path, change):
     """The doctor's finding for a BTCV case whose label map (x, y, z) was changed."""
     _, label = btcv_case(tmp_path, "0001")
     write_nifti(label, change(label_array((6, 1, 2, 3))))
-    (found,) = doctor(tmp_path, "btcv", _source_structures)
+    (found,) = doctor(tmp_path, "btcv", _use_of)
     return found
 
 
@@ -189,14 +189,14 @@ def test_a_ct_out_of_its_units_is_a_fault(tmp_path, shift, said):
     image, _ = btcv_case(tmp_path, "0001")
     array = image_array(1).astype(np.float32) - 1000
     write_nifti(image, array + shift if shift == 1000 else np.where(array > -600, np.float32(shift), array))
-    (found,) = doctor(tmp_path, "btcv", _source_structures)
+    (found,) = doctor(tmp_path, "btcv", _use_of)
     assert said in found.fault
 
 
 def test_a_clipped_ct_is_a_warning(tmp_path):
     image, _ = btcv_case(tmp_path, "0001")
     write_nifti(image, np.clip(image_array(1) - 300, -125, 275).astype(np.int16))
-    (found,) = doctor(tmp_path, "btcv", _source_structures)
+    (found,) = doctor(tmp_path, "btcv", _use_of)
     assert found.fault is None and any("clipped before (-125 to " in w for w in found.warnings)
 
 

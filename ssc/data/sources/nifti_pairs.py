@@ -18,6 +18,8 @@ from ssc.data.scan import (
     check_same_geometry,
     check_units,
     map_labels,
+    unit_notes,
+    without_padding,
 )
 from ssc.errors import DataError, MissingDataError
 
@@ -95,10 +97,13 @@ class NiftiPairs:
         check_oriented(volume, image_file)
         check_image(volume.image, image_name)
         check_same_geometry(volume.image, source.image, image_name)
-        notes = check_units(volume.image, self.MODALITY, image_name) if self.hounsfield else ()
+        notes = unit_notes(volume.image, self.MODALITY)
+        if self.hounsfield:
+            notes = check_units(volume.image, self.MODALITY, image_name)
         labels = self.mend(sitk.GetArrayFromImage(source.image), case)
         labels = map_labels(labels, values, label_name, self.label_values)
         check_labelled(labels, label_name)
         label = sitk.GetImageFromArray(labels)
         label.CopyInformation(volume.image)
-        return Scan(case, self.MODALITY, volume.image, label, (*volume.notes, *notes))
+        image = without_padding(volume.image, self.MODALITY)
+        return Scan(case, self.MODALITY, image, label, (*volume.notes, *notes))
