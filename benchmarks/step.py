@@ -22,11 +22,12 @@ from ssc.config import Settings
 from ssc.losses import objective
 from ssc.models.network import Network, initialise
 from ssc.runs import run_settings
+from ssc.tasks import tasks
 
 
 def seconds(variant: matrix.Variant, options: argparse.Namespace) -> float:
     """Median seconds of one step: forward, losses, backward, optimiser."""
-    split, modality = matrix.tasks()[options.task].draws[0], None if variant.joint else "ct"
+    split, modality = tasks()[options.task].draws[0], None if variant.joint else "ct"
     run = matrix.Run(options.data, options.scale, options.task, split, 0, variant.name, modality)
     settings = run_settings(Settings(), run)
     network = initialise(Network(settings.network, settings.classes, run.modalities), seed=0)
@@ -49,7 +50,7 @@ def seconds(variant: matrix.Variant, options: argparse.Namespace) -> float:
 def main() -> None:
     """Print a line a variant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="abdomen", choices=matrix.tasks())
+    parser.add_argument("--task", default="abdomen", choices=tasks())
     parser.add_argument("--variants", nargs="+", default=[*matrix.variants()], choices=matrix.variants())
     parser.add_argument("--images", type=int, help="of each modality; default: the preset's")
     parser.add_argument("--data", default="phantom", choices=matrix.DATA)

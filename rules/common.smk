@@ -7,9 +7,10 @@ from pathlib import Path
 
 from snakemake_logger_plugin_ssc import LogHandler
 from ssc import matrix
-from ssc.config import Settings, preprocessing
+from ssc.config import Settings
 from ssc.errors import DataError, MissingDataError, UserError
 from ssc.runs import fingerprint, run_settings
+from ssc.tasks import source_cases, sources, tasks
 
 try:
     matrix.check()
@@ -29,7 +30,7 @@ REAL_CORES = min(CORES, len(os.sched_getaffinity(0)))  # what this workflow may 
 GPUS_A_JOB = 1 if shutil.which("nvidia-smi") else 0
 
 
-RESULTS_CODE = fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml")
+RESULTS_CODE = fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml", "config/tasks")
 PHANTOM_CODE = fingerprint("ssc/data/phantoms")
 TABLES = [f"results/tables/{table.name}.csv" for table in matrix.tables().values() if table.published]
 
@@ -47,8 +48,8 @@ LogHandler.closing = staticmethod(last_lines)
 wildcard_constraints:
     data="|".join(matrix.DATA),
     scale="|".join(matrix.SCALES),
-    task="|".join(matrix.tasks()),
-    source="|".join(matrix.archives()),
+    task="|".join(tasks()),
+    source="|".join(sources()),
     table="|".join(matrix.tables()),
     key="[^/]+/[^/]+/[^/]+/[^/]+/seed[0-9]+/[^/]+",
     part="test|validation",
@@ -72,6 +73,10 @@ def raw_folder(data, source):
     """Where the raw scans of an archive lie. Machine paths reach shell commands, never recorded params."""
     if data == "phantom":
         return f"data/phantom/{source}"
+    task, modality = sources()[source]
+    own = settings.task(task).modalities[modality].folder
+    if own:
+        return str(Path(own).expanduser())
     setting = source.partition("_")[0]  # both parts of MM-WHS lie in one folder
     return getattr(settings, setting) or f"data/real/{setting}"
 
@@ -79,8 +84,7 @@ def raw_folder(data, source):
 def raw_arguments(wildcards, input):
     """MODALITY=FOLDER for each modality of a run. Takes `input`, so that Snakemake doesn't record it."""
     run = run_of(wildcards)
-    sources = matrix.tasks()[run.task].modalities
-    return [shlex.quote(f"{m}={raw_folder(run.data, sources[m])}") for m in run.modalities]
+    return [shlex.quote(f"{m}={raw_folder(run.data, tasks()[run.task].source(m))}") for m in run.modalities]
 
 
 def raw_input(wildcards):
@@ -90,7 +94,7 @@ def raw_input(wildcards):
 
 
 def raw_manifests(run):
-    return [f"data/manifests/{run.data}/{matrix.tasks()[run.task].modalities[m]}.json" for m in run.modalities]
+    return [f"data/manifests/{run.data}/{tasks()[run.task].source(m)}.json" for m in run.modalities]
 
 
 def case_manifests(run):
@@ -99,12 +103,13 @@ def case_manifests(run):
 
 def table_runs(table):
     """The trainings behind a table, at the configured data, scale and seeds."""
-    return matrix.table_runs(table, settings.data, settings.scale, settings.seeds)
+    data = settings.data_of(matrix.tables()[table].task)
+    return matrix.table_runs(table, data, settings.scale, settings.seeds, settings.folds)
 
 
 def claims_runs(task):
     """The trainings behind the claims on a task."""
-    return matrix.claims_runs(task, settings.data, settings.scale, settings.seeds)
+    return matrix.claims_runs(task, settings.data_of(task), settings.scale, settings.seeds)
 
 
 def raw_state(wildcards):
@@ -127,10 +132,10 @@ def raw_state(wildcards):
 
 def case_settings(wildcards):
     """What decides a case, as JSON: one value, so that no change can hide from Snakemake."""
-    task, modality = matrix.tasks()[wildcards.task], wildcards.modality
+    task, modality = settings.task(wildcards.task), wildcards.modality
     chosen = {
-        "to_case": preprocessing(settings, wildcards.data, wildcards.scale, task, modality),
-        "values": task.source_values(task.modalities[modality]),
+        "to_case": task.to_case(modality, wildcards.data, wildcards.scale),
+        "values": task.values(modality),
         "code": fingerprint("ssc/data/preprocess.py", "ssc/data/scan.py", "ssc/data/sources"),
     }
     return json.dumps(chosen, sort_keys=True)
@@ -141,7 +146,7 @@ def imagenet_file(wildcards):
     run = run_of(wildcards)
     if run_settings(settings, run).init == "random":
         return []
-    backbone = matrix.variants()[run.variant].backbone_row(matrix.tasks()[run.task])
+    backbone = matrix.variants()[run.variant].backbone_row(tasks()[run.task])
     name = backbone.imagenet
     if name is None:
         raise WorkflowError(
@@ -166,8 +171,8 @@ def training_threads(wildcards):
 
 def regime_of(run):
     """How the run's backbone is trained and applied at its data and scale."""
-    dims = matrix.variants()[run.variant].backbone_row(matrix.tasks()[run.task]).spatial_dims
-    return settings.preset_of(run.task, run.data, run.scale).regime(dims)
+    dims = matrix.variants()[run.variant].backbone_row(tasks()[run.task]).spatial_dims
+    return settings.task(run.task).preset(run.data, run.scale).regime(dims)
 
 
 def evaluation(wildcards):
@@ -175,7 +180,7 @@ def evaluation(wildcards):
     return {
         "overlap": regime_of(run).overlap,
         "cases": {m: parts[wildcards.part] for m, parts in run.cases.items()},
-        "structures": str(matrix.tasks()[run.task].structures),
+        "structures": str(tasks()[run.task].structures),
         "code": fingerprint("ssc/inference.py", "ssc/evaluation.py", "ssc/metrics.py", "ssc/data/preprocess.py"),
     }
 
@@ -187,7 +192,7 @@ def tasks_of(half):
 
 def main_runs(task):
     """The trainings behind a task's main table."""
-    return table_runs(matrix.tasks()[task].main_table)
+    return table_runs(tasks()[task].main_table)
 
 
 def figure4_spec(wildcards):

@@ -73,7 +73,7 @@ rule verify:
 
 rule preprocess:
     input:
-        lambda w: f"data/manifests/{w.data}/{matrix.tasks()[w.task].modalities[w.modality]}.json",
+        lambda w: f"data/manifests/{w.data}/{tasks()[w.task].source(w.modality)}.json",
     output:
         "results/cases/{data}/{scale}/{task}/{modality}/manifest.json",
     log:
@@ -87,12 +87,12 @@ rule preprocess:
         real_threads=real_threads,
     params:
         settings=case_settings,
-        source=lambda w: matrix.tasks()[w.task].modalities[w.modality],
-        folder=lambda w, input: shlex.quote(raw_folder(w.data, matrix.tasks()[w.task].modalities[w.modality])),
+        source=lambda w: tasks()[w.task].source(w.modality),
+        folder=lambda w, input: shlex.quote(raw_folder(w.data, tasks()[w.task].source(w.modality))),
         cases=lambda w, output: os.path.dirname(output[0]),
-        need=lambda w: matrix.archive_cases(matrix.tasks()[w.task].modalities[w.modality]),
+        need=lambda w: source_cases(tasks()[w.task].source(w.modality)),
     message:
         "Preprocess {wildcards.modality} ({wildcards.data}, {wildcards.scale})"
     shell:
         "python -m ssc preprocess {params.source} {params.folder} {params.cases}"
-        " --settings {params.settings:q} --need {params.need} --threads {resources.real_threads} > {log} 2>&1"
+        " --settings {params.settings:q} --need {params.need:q} --threads {resources.real_threads} > {log} 2>&1"

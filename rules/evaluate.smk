@@ -47,7 +47,7 @@ rule overlay:
         "../envs/environment.yaml"
     params:
         spec=lambda w: {"runs": {run_of(w).task: [w.key]}, "code": RESULTS_CODE},
-        raw=lambda w, input: {source: raw_folder(run_of(w).data, source) for source in matrix.archives()},
+        raw=lambda w, input: {source: raw_folder(run_of(w).data, source) for source in sources()},
     message:
         "Median case of {wildcards.key}"
     script:

@@ -50,12 +50,12 @@ rule figure4:
     log:
         "logs/figures/figure4{half}.log",
     wildcard_constraints:
-        half="|".join(["", *(f"_{task}" for task in matrix.tasks())]),
+        half="|".join(["", *(f"_{task}" for task in tasks())]),
     conda:
         "../envs/environment.yaml"
     params:
         spec=figure4_spec,
-        raw=lambda w, input: {source: raw_folder(settings.data, source) for source in matrix.archives()},
+        raw=lambda w, input: {source: raw_folder(settings.data, source) for source in sources()},
     message:
         "Figure 4{wildcards.half}"
     script:

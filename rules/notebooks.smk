@@ -8,7 +8,7 @@ localrules:
 
 rule task_notebook:
     input:
-        table=lambda w: f"results/tables/{matrix.tasks()[w.task].main_table}.csv",
+        table=lambda w: f"results/tables/{tasks()[w.task].main_table}.csv",
         figure="results/figures/figure4_{task}.png",
         histories=lambda w: [f"{run.folder}/history.csv" for run in main_runs(w.task)],
         scores=lambda w: [f"{run.predictions('test')}/scores.csv" for run in main_runs(w.task)],

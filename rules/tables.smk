@@ -18,7 +18,7 @@ rule describe:
     conda:
         "../envs/environment.yaml"
     params:
-        settings=settings.model_dump_json(include={"data", "scale", "presets"}),
+        settings=settings.model_dump_json(include={"data", "scale", "tasks"}),
         code=fingerprint("ssc/describe.py", "ssc/runs.py", "ssc/models", "config/matrix.yaml"),
     message:
         "The backbones, as they are built"
@@ -68,7 +68,7 @@ rule claims:
     log:
         "logs/tables/claims_{task}.log",
     wildcard_constraints:
-        task="|".join(task for task in matrix.tasks() if matrix.claims(task)),
+        task="|".join(task for task in tasks() if matrix.claims(task)),
     conda:
         "../envs/environment.yaml"
     params:

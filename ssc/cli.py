@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ssc import matrix
 from ssc.errors import DataError, RunError, SettingsError, UserError, refused_by_the_system
+from ssc.tasks import natural, source_cases, sources, tasks
 from ssc.whole import check_place, whole
+
+SOURCES = "btcv, chaos, mmwhs_ct, mmwhs_mri, or TASK_MODALITY of a task of yours"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("run", type=Path, help="folder of a run, e.g. results/runs/…/ours, or of `ssc fold`")
     predict.add_argument("scan", type=Path, help="NIfTI file, or folder with one DICOM series")
     predict.add_argument("-o", "--output", type=Path, required=True, help="label map to write, .nii.gz")
-    predict.add_argument("--modality", choices=("ct", "mri"), help="needed for NIfTI; DICOM names its own")
+    predict.add_argument("--modality", help="as the run names it, e.g. ct; DICOM may say it itself")
     predict.add_argument("--series", metavar="UID", help="SeriesInstanceUID, where the folder holds several volumes")
     predict.add_argument("--report", type=Path, metavar="FILE", help="write input, run, volumes and warnings as JSON")
     predict.add_argument("--overlap", type=_overlap, default=0.5, help="of two windows, default 0.5")
@@ -76,6 +78,24 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", type=Path, metavar="FILE", help="also write what was found, for programs")
     doctor.add_argument("--source", metavar="ARCHIVE", help="all that are in the folder if left out")
 
+    task = command(_task, "task", "Propose a task from folders of your own labelled scans")
+    task.add_argument("name", help="of the task, its table and its file, config/tasks/NAME.yaml")
+    task.add_argument("scans", nargs="+", metavar="MODALITY=FOLDER", help="nnU-Net raw, MSD, AMOS22 or plain pairs")
+    task.add_argument("--backbone", nargs="+", default=["unet"], metavar="NAME", help="one or several; default unet")
+    task.add_argument("--folds", type=int, default=5, help="parts that are tested in turn, default 5")
+    task.add_argument("--repeats", type=int, default=1, help="of the folds, each a new partition, default 1")
+    task.add_argument("--structures", nargs="+", default=[], metavar="NAME[=VALUE]", help="default: all that are named")
+    task.add_argument("--layout", choices=("nnunet", "msd", "amos", "pairs"), help="default: as the folders look")
+    task.add_argument("--images", metavar="PATTERN", help="of pairs, e.g. 'images/{case}.nii.gz'")
+    task.add_argument("--labels", metavar="PATTERN", help="of pairs, e.g. 'labels/{case}.nii.gz'")
+    task.add_argument(
+        "--cases", nargs="+", default=[], metavar="MODALITY=IDS",
+        help="which of a folder: globs with commas, or @FILE.csv:COLUMN=VALUE, whose column case has the ids",
+    )  # fmt: skip
+    task.add_argument("--splits", type=Path, metavar="FILE", help="splits_final.json, or a datalist with folds")
+    task.add_argument("--test", nargs="+", default=[], metavar="CASE", help="the test part of each fold of --splits")
+    task.add_argument("--patients", type=Path, metavar="FILE", help="CSV with the columns case and patient")
+
     train = command(_train, "train", "Train a run from its settings.json; goes on where it was stopped")
     train.add_argument("run", type=Path)
     train.add_argument("--imagenet", type=Path, help="checkpoint, where settings.json says init: imagenet")
@@ -89,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     threads(evaluate)
 
     preprocess = command(_preprocess, "preprocess", "Turn a folder of raw scans into cases")
-    preprocess.add_argument("source", metavar="ARCHIVE", help="btcv, chaos, mmwhs_ct, mmwhs_mri")
+    preprocess.add_argument("source", metavar="ARCHIVE", help=SOURCES)
     preprocess.add_argument("folder", type=Path, help="raw scans")
     preprocess.add_argument("cases", type=Path, help="folder to write")
     preprocess.add_argument("--settings", type=json.loads, required=True, help="to_case, values (JSON)")
@@ -97,13 +117,13 @@ def _parser() -> argparse.ArgumentParser:
     threads(preprocess)
 
     manifest = command(_manifest, "manifest", "Verify a folder of raw scans and write its checksums")
-    manifest.add_argument("source", metavar="ARCHIVE", help="btcv, chaos, mmwhs_ct, mmwhs_mri")
+    manifest.add_argument("source", metavar="ARCHIVE", help=SOURCES)
     manifest.add_argument("folder", type=Path)
     manifest.add_argument("manifest", type=Path, help="JSON file to write")
     threads(manifest)
 
     phantoms = command(_phantoms, "phantoms", "Write phantoms in the layout of an archive")
-    phantoms.add_argument("source", metavar="ARCHIVE", help="btcv, chaos, mmwhs_ct, mmwhs_mri")
+    phantoms.add_argument("source", metavar="ARCHIVE", help="btcv, chaos, mmwhs_ct or mmwhs_mri")
     phantoms.add_argument("folder", type=Path)
     threads(phantoms)
 
@@ -114,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     explain = command(_explain, "explain", "Show the cases and files behind one number of a table")
     explain.add_argument("table", type=Path, help="e.g. results/tables/table6.csv")
     explain.add_argument("--method", default="ours", help="a row of the table, default ours")
-    explain.add_argument("--modality", choices=("ct", "mri", "overall"), help="default: all")
+    explain.add_argument("--modality", help="a modality of the table, or overall; default: all")
     explain.add_argument("--structure", default="mean", help="a structure's name, or mean (default)")
     explain.add_argument("--metric", choices=("dice", "asd"), default="dice")
     explain.add_argument("--grid", choices=("native", "preprocessed"), default="native")
@@ -205,14 +225,36 @@ def _doctor(options: argparse.Namespace) -> None:
     checked = {
         name: {found.case for found in findings if found.source == name} for name in {f.source: 0 for f in findings}
     }
-    missing = [f"{name} {case}" for name in checked for case in matrix.archive_cases(name) if case not in checked[name]]
+    missing = [f"{name} {case}" for name in checked for case in source_cases(name) if case not in checked[name]]
     if missing:
-        print(f"not there, but named in config/splits.yaml: {', '.join(missing)}")
+        print(f"not there, but named in a split: {', '.join(missing)}")
     if options.json:
         with whole(options.json) as path:
             path.write_text(json.dumps([asdict(found) for found in findings], indent=1) + "\n", "utf-8")
     if faults or missing:
         raise DataError(f"{options.folder}: {faults} of {len(findings)} cases have faults, {len(missing)} are missing")
+
+
+def _task(options: argparse.Namespace) -> None:
+    from ssc.proposal import propose, read_patients, wish
+
+    if bool(options.images) != bool(options.labels):
+        raise SettingsError("--images and --labels go together")
+    path = propose(
+        options.name,
+        dict(wish(scans, options.cases) for scans in options.scans),
+        options.backbone,
+        options.folds,
+        options.repeats,
+        options.layout,
+        (options.images, options.labels) if options.images else None,
+        options.structures,
+        options.splits,
+        options.test,
+        read_patients(options.patients) if options.patients else None,
+        _progress,
+    )
+    print(f"{path}: read it, change what you like; then\nsnakemake --cores all -- results/tables/{options.name}.csv")
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -251,11 +293,11 @@ def _preprocess(options: argparse.Namespace) -> None:
     if options.folder == Path("data/phantom", options.source):
         phantoms.ensure(options.source, options.folder)  # a clone after `dvc pull` has none
     found = archive.cases(options.folder)
-    missing = sorted(set(options.need) - set(found), key=int)
+    missing = sorted(set(options.need) - set(found), key=natural)
     if missing:
         raise DataError(
             f"{options.folder}: {len(found)} {options.source} cases found, the splits also need "
-            f"{', '.join(missing)}. See config/splits.yaml and docs/data.md."
+            f"{', '.join(missing)}. See config/tasks and docs/data.md."
         )
     scans = (archive.read(options.folder, case, values) for case in _progress(found))
     write_cases(scans, options.cases, **options.settings["to_case"])
@@ -264,7 +306,7 @@ def _preprocess(options: argparse.Namespace) -> None:
 def _manifest(options: argparse.Namespace) -> None:
     from ssc.data.verify import manifest
 
-    values = _task_of(options.source).source_values(options.source)
+    values = _use_of(options.source).values
     found = manifest(options.source, options.folder, values, _progress)
     with whole(options.manifest) as path:
         path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
@@ -333,24 +375,15 @@ def _config(options: argparse.Namespace) -> None:
     print(default_yaml(), end="")
 
 
-def _task_of(archive: str) -> matrix.Task:
-    """The task that uses an archive. Raises SettingsError."""
-    for task in matrix.tasks().values():
-        if archive in task.modalities.values():
-            return task
-    raise SettingsError(
-        f"archive {archive}: no task in config/matrix.yaml uses it; known: {', '.join(matrix.archives())}"
-    )
-
-
-def _use_of(archive: str):
-    """What an archive's scans are for, of verify's type. Raises SettingsError."""
-    from ssc.config import Settings, preprocessing
+def _use_of(source: str):
+    """What some raw scans are for, of verify's type, at small scale. Raises SettingsError."""
     from ssc.data.verify import Use
 
-    task = _task_of(archive)
-    modality = next(modality for modality, source in task.modalities.items() if source == archive)
-    return Use(task.structures, preprocessing(Settings(), "real", "small", task, modality))
+    if source not in sources():
+        raise SettingsError(f"{source}: no task in config/tasks uses it; known: {', '.join(sources())}")
+    name, modality = sources()[source]
+    task = tasks()[name]
+    return Use(task.structures, task.values(modality), task.to_case(modality, "real", "small"))
 
 
 def _progress(cases: Sequence[str]):

@@ -8,26 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, ValidationError, field_validator
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, field_validator
 
-from ssc import matrix
 from ssc.errors import SettingsError
-from ssc.presets import Data, Init, Length, Preset, Presets, Regime, Scale
-from ssc.settings import Strict
-
-
-def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] >= pair[1]:
-        raise ValueError("the first must be less than the second")
-    return pair
-
-
-Window = Annotated[tuple[float, float], AfterValidator(_ascending)]
-Percentile = Annotated[float, Field(ge=0, le=100)]
-Percentiles = Annotated[tuple[Percentile, Percentile], AfterValidator(_ascending)]
+from ssc.presets import Data, Init, Length, Scale
+from ssc.settings import Strict, explain
+from ssc.tasks import Task, changed_task, tasks
 
 
 class Losses(Strict):
@@ -80,20 +69,16 @@ class Settings(Strict):
         None, description="ImageNet weights of Swin-T for Swin-Unet; null: the workflow downloads them (0.1 GB)"
     )
     swin_large: str | None = Field(None, description="ImageNet weights of Swin-L for nnFormer; no download is known")
-    ct_window_hu: Window = Field((-125.0, 275.0), description="CT is clipped to this (assumed)")
-    mri_percentiles: Percentiles = Field(
-        (0.5, 99.5), description="MRI is clipped to these percentiles of its non-zero voxels (assumed)"
+    tasks: dict[str, dict[str, Any]] = Field(
+        {},
+        description="box, presets or folders of a task instead of those in config/tasks, as YAML with the same keys",
     )
-    heart_percentiles: Percentiles = Field(
-        (0.0, 98.0), description="heart boxes are clipped to these percentiles; the paper removes the top 2 %"
-    )
-    heart_box: Literal["image", "paper"] = Field(
-        "image", description="image: around the scan's centre; paper: around the label map, in test cases too"
+    folds: tuple[NonNegativeInt, ...] | None = Field(
+        None, description="tables of these draws or folds alone, counted from 0; null: all of a table's"
     )
     losses: Losses = Field(Losses(), description=Losses.__doc__)
     method: Method = Field(Method(), description=Method.__doc__)
     augmentation: Augmentation = Field(Augmentation(), description=Augmentation.__doc__)
-    presets: Presets = Field(Presets(), description=Preset.__doc__)
 
     @field_validator("btcv", "chaos", "mmwhs", "swin_tiny", "swin_large")
     @classmethod
@@ -107,18 +92,12 @@ class Settings(Strict):
             raise ValueError("a seed stands there twice: its results would count twice")
         return seeds
 
-    @field_validator("presets")
+    @field_validator("tasks")
     @classmethod
-    def _fit_their_task(cls, presets: Presets) -> Presets:
-        for name, kinds in presets:
-            task = matrix.tasks()[name]
-            for place, preset in ((f"{name}.{data}.{scale}", p) for data, scales in kinds for scale, p in scales):
-                if len(preset.class_ratios) != task.classes:
-                    raise SettingsError(
-                        f"configuration: presets.{place}.class_ratios has {len(preset.class_ratios)} values, "
-                        f"expected {task.classes}: background and structures."
-                    )
-        return presets
+    def _fit(cls, changes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, changed in changes.items():
+            changed_task(name, changed)
+        return changes
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Settings:
@@ -126,32 +105,15 @@ class Settings(Strict):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise SettingsError(f"configuration: {matrix.explain(error, cls)} See config/config.yaml.") from None
+            raise SettingsError(f"configuration: {explain(error, cls)} See config/config.yaml.") from None
 
-    def preset_of(self, task: str, data: Data, scale: Scale) -> Preset:
-        """The preset of any task, data and scale."""
-        return getattr(getattr(getattr(self.presets, task), data), scale)
+    def task(self, name: str) -> Task:
+        """A task as this configuration has it."""
+        return changed_task(name, self.tasks[name]) if name in self.tasks else tasks()[name]
 
-
-def preprocessing(settings: Settings, data: Data, scale: Scale, task: matrix.Task, modality: str) -> dict[str, Any]:
-    """The arguments of ``ssc.data.preprocess.to_case`` for a task's scans of one modality."""
-    preset, heart = settings.preset_of(task.name, data, scale), task.preprocessing == "heart"
-    if heart:
-        clip, clip_unit = settings.heart_percentiles, "percentile"
-    elif modality == "ct":
-        clip, clip_unit = settings.ct_window_hu, "value"
-    else:
-        clip, clip_unit = settings.mri_percentiles, "percentile_of_nonzero"
-    return {
-        "orientation": task.orientation,
-        "spacing_mm": preset.spacing_mm,
-        "plane": preset.plane,
-        "box": settings.heart_box if heart else "body",
-        "clip": clip,
-        "clip_unit": clip_unit,
-        "z_score": "box" if heart else "body",
-        "classes": task.classes,
-    }
+    def data_of(self, task: str) -> Data:
+        """The kind of data that a task's results are of: a user's own task has no phantoms."""
+        return self.data if self.data in tasks()[task].presets else next(iter(tasks()[task].presets))
 
 
 def default_yaml() -> str:
@@ -165,31 +127,13 @@ def _yaml_of(model: BaseModel, indent: int) -> Iterator[str]:
         value, pad = getattr(model, name), " " * indent
         if indent == 0:
             yield "\n"
-        if isinstance(value, Presets):
-            yield from _presets_yaml(value)
-        elif isinstance(value, BaseModel):
+        if isinstance(value, BaseModel):
             yield f"{pad}# {field.description}\n{pad}{name}:\n"
             yield from _yaml_of(value, indent + 2)
         else:
             choices = [str(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
             suffix = f" [{' | '.join(choices)}]" if choices else ""
             yield f"{pad}# {field.description}{suffix}\n{pad}{name}: {_scalar(value)}\n"
-
-
-def _presets_yaml(presets: Presets) -> Iterator[str]:
-    yield f"# {Preset.__doc__}\n"
-    for name, field in Preset.model_fields.items():
-        yield f"#   {name}: {field.description}\n"
-    for name, field in Regime.model_fields.items():
-        yield f"#     {name}: {field.description}\n"
-    yield "presets:\n"
-    for task, kinds in presets:
-        yield f"  {task}:\n"
-        for data, scales in kinds:
-            yield f"    {data}:\n"
-            for scale, preset in scales:
-                yield f"      {scale}:\n"
-                yield from (f"        {name}: {_scalar(value)}\n" for name, value in preset)
 
 
 def _scalar(value: Any) -> str:

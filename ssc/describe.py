@@ -16,6 +16,7 @@ from ssc.models.network import Network, parameter_count
 from ssc.presets import Data, Scale
 from ssc.runs import run_settings
 from ssc.settings import View
+from ssc.tasks import Task, tasks
 
 # What the paper's Table 3 prints, by row and task.
 PRINTED = {
@@ -33,7 +34,7 @@ def describe(settings: Settings, data: Data, scale: Scale) -> list[dict[str, Any
     Networks are built without storage (PyTorch's meta device), so that any scale fits any machine.
     """
     rows = []
-    for task in matrix.tasks().values():
+    for task in (task for task in tasks().values() if task.published_as):
         for name, value in _numbers(settings, data, scale, task).items():
             printed = PRINTED.get(name, {}).get(task.name, "")
             rows.append(
@@ -43,7 +44,7 @@ def describe(settings: Settings, data: Data, scale: Scale) -> list[dict[str, Any
     return rows
 
 
-def _numbers(settings: Settings, data: Data, scale: Scale, task: matrix.Task) -> dict[str, Any]:
+def _numbers(settings: Settings, data: Data, scale: Scale, task: Task) -> dict[str, Any]:
     plain, ours = (_network(settings, data, scale, task, variant) for variant in ("backbone", "ours"))
     view, backbone = plain.view, plain.backbone
     with FlopCounterMode(display=False) as counter:
@@ -63,7 +64,7 @@ def _numbers(settings: Settings, data: Data, scale: Scale, task: matrix.Task) ->
     return numbers
 
 
-def _network(settings: Settings, data: Data, scale: Scale, task: matrix.Task, variant: str) -> Network:
+def _network(settings: Settings, data: Data, scale: Scale, task: Task, variant: str) -> Network:
     modality = None if matrix.variants()[variant].joint else next(iter(task.modalities))
     run = matrix.Run(data, scale, task.name, task.draws[0], 0, variant, modality)
     chosen = run_settings(settings, run)

@@ -16,6 +16,7 @@ from ssc.data.sources import source
 from ssc.data.writing import write_image
 from ssc.inference import Predictor
 from ssc.metrics import SCORES, score_case
+from ssc.tasks import tasks
 from ssc.whole import whole
 
 COLUMNS = ("case", "modality", "structure", "grid", "status", *SCORES)
@@ -28,34 +29,35 @@ def evaluate(folder: Path, part: str, overlap: float, raw: dict[str, Path], devi
     """
     predictor = Predictor.of_run(folder, overlap, device)
     run = matrix.Run.from_key(predictor.run)
-    task, out = matrix.tasks()[run.task], run.predictions(part)
+    task, out = tasks()[run.task], run.predictions(part)
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for modality in run.modalities:
         if run.data == "phantom":
-            phantoms.ensure(task.modalities[modality], raw[modality])
-        archive = source(task.modalities[modality])
-        values = task.source_values(task.modalities[modality])
+            phantoms.ensure(task.source(modality), raw[modality])
+        archive = source(task.source(modality))
         cases = matrix.cases_folder(run.data, run.scale, run.task, modality)
         for case in run.cases[modality][part]:
-            scan = archive.read(raw[modality], case, values)
-            rows += _evaluate_case(predictor, scan, read_case(cases, case), out)
+            scan = archive.read(raw[modality], case, task.values(modality))
+            rows += _evaluate_case(predictor, scan, modality, read_case(cases, case), out)
     with whole(out / "scores.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _evaluate_case(predictor: Predictor, scan: Scan, case: tuple[sitk.Image, sitk.Image], out: Path) -> list[dict]:
-    found = predictor.case_probabilities(case[0], scan.modality)
+def _evaluate_case(
+    predictor: Predictor, scan: Scan, modality: str, case: tuple[sitk.Image, sitk.Image], out: Path
+) -> list[dict]:
+    found = predictor.case_probabilities(case[0], modality)
     native = to_scan_grid(found, case[0], scan.image)
     label = sitk.GetImageFromArray(native)
     label.CopyInformation(scan.image)
-    write_image(label, out / f"{scan.modality}_{scan.case}.nii.gz")
+    write_image(label, out / f"{modality}_{scan.case}.nii.gz")
     grids = {"native": (native, scan.label), "preprocessed": (found.argmax(axis=0), case[1])}
     rows = []
     for grid, (prediction, truth) in grids.items():
         truth_array, spacing_mm = sitk.GetArrayFromImage(truth), truth.GetSpacing()[::-1]
         scores = score_case(prediction, truth_array, spacing_mm, predictor.structures)
-        rows += [{"case": scan.case, "modality": scan.modality, "grid": grid, **row} for row in scores]
+        rows += [{"case": scan.case, "modality": modality, "grid": grid, **row} for row in scores]
     return rows

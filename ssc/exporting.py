@@ -99,7 +99,7 @@ def _metadata(card: Card, name: str) -> dict:
             "inputs": {
                 "image": {
                     **window,
-                    "format": "hounsfield" if card.modality == "ct" else "magnitude",
+                    "format": "hounsfield" if card.preprocessing["kind"] == "ct" else "magnitude",
                     "modality": card.modality.upper(),
                     "num_channels": view.channels,
                     "channel_def": {

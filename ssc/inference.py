@@ -19,11 +19,11 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ssc.data.dicom import dicom_files, dicom_modality
+from ssc.data.dicom import dicom_files, dicom_kind
 from ssc.data.preprocess import to_case, to_scan_grid
 from ssc.data.reading import read_image
 from ssc.data.sampling import neighbouring_slices, pad_to
-from ssc.data.scan import Scan, unit_fault, unit_notes, without_padding
+from ssc.data.scan import Scan, unit_fault, unit_notes
 from ssc.data.verify import file_sha256
 from ssc.data.writing import write_image, write_labels_like
 from ssc.errors import DataError, RunError
@@ -40,7 +40,7 @@ FOLDED = "*.folded.json"
 class Card(Strict):
     """All that a folded network of one modality needs: where it is from, and a scan's way through it."""
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     run: str
     commit: str
     modality: str
@@ -122,10 +122,14 @@ class Predictor:
         image = torch.from_numpy(sitk.GetArrayFromImage(case))[None].to(next(network.parameters()).device)
         return probabilities(network, image, modality, self.overlap).cpu().numpy()
 
-    def segment(self, scan: Scan) -> tuple[np.ndarray, tuple[str, ...]]:
+    def kind(self, modality: str) -> str:
+        """'ct' or 'mr': what its scans' intensities mean."""
+        return self.preprocessing[modality]["kind"]
+
+    def segment(self, scan: Scan, modality: str) -> tuple[np.ndarray, tuple[str, ...]]:
         """Label map (D, H, W) on the scan's own grid, and the scan's notes with those of its preprocessing."""
-        case = to_case(scan, **self.preprocessing[scan.modality])
-        found = self.case_probabilities(case.image, scan.modality)
+        case = to_case(scan, **self.preprocessing[modality])
+        found = self.case_probabilities(case.image, modality)
         return to_scan_grid(found, case.image, scan.image), case.notes
 
 
@@ -199,23 +203,16 @@ def predict_scan(
 ) -> Prediction:
     """Segment a user's own scan, a NIfTI file or a DICOM folder, into a NIfTI label map of its geometry.
 
-    ``modality`` may be left out for DICOM; ``series``: SeriesInstanceUID of one among several. Raises DataError,
-    RunError.
+    ``modality`` may be left out for DICOM of a kind that the run knows one modality of; ``series``: SeriesInstanceUID
+    of one among several. Raises DataError, RunError.
     """
-    named = dicom_modality(path, series) if path.is_dir() else None
-    if modality and named not in (None, modality):
-        raise DataError(f"{path}: its DICOM files say {named}, expected {modality}, the modality that was given")
-    modality = modality or named
     predictor = Predictor.load(folder, overlap, device)
-    known = predictor.networks
-    if modality not in known:
-        raise DataError(
-            f"{path}: modality {modality or 'unknown'}; this run knows {', '.join(known)}. Give --modality."
-        )
+    modality = _modality(predictor, path, modality, dicom_kind(path, series) if path.is_dir() else None)
     volume = read_image(path, series)
-    notes = (*volume.notes, *unit_notes(volume.image, modality), *_doubts(predictor, volume.image, modality))
-    scan = Scan(path.name, modality, without_padding(volume.image, modality), None, notes)
-    labels, notes = predictor.segment(scan)
+    kind = predictor.kind(modality)
+    notes = (*volume.notes, *unit_notes(volume.image, kind), *_doubts(predictor, volume.image, modality))
+    scan = Scan(path.name, "scan", volume.image, None, notes)
+    labels, notes = predictor.segment(scan, modality)
     if path.is_dir():
         image = sitk.GetImageFromArray(labels)
         image.CopyInformation(scan.image)
@@ -240,12 +237,28 @@ def predict_scan(
     )
 
 
+def _modality(predictor: Predictor, path: Path, given: str | None, kind: str | None) -> str:
+    """The scan's modality: the one that was given, or the only one of its DICOM files' kind. Raises DataError."""
+    known = list(predictor.networks)
+    if given is None:
+        fitting = [name for name in known if predictor.kind(name) == kind]
+        if len(fitting) == 1:
+            return fitting[0]
+    if given not in known:
+        raise DataError(f"{path}: modality {given or 'unknown'}; this run knows {', '.join(known)}. Give --modality.")
+    if kind not in (None, predictor.kind(given)):
+        raise DataError(
+            f"{path}: its DICOM files say {kind}, expected {predictor.kind(given)}, as {given} that was given"
+        )
+    return given
+
+
 def _doubts(predictor: Predictor, image: sitk.Image, modality: str) -> list[str]:
     """Why a label map of this scan may mean nothing."""
     found = []
     if predictor.run.startswith("phantom/"):
         found.append("this run was trained on phantoms alone: on a patient's scan its labels mean nothing")
-    fault = unit_fault(image, modality)
+    fault = unit_fault(image, predictor.kind(modality))
     if fault:
         found.append(fault)
     if predictor.preprocessing[modality]["box"] == "paper":

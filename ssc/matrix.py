@@ -1,64 +1,29 @@
-"""The experiment matrix: tasks, backbones, variants, runs, and which run feeds which table.
+"""The experiment matrix: backbones, variants, runs, and which run feeds which table.
 
-Everything is read from ``config/matrix.yaml`` and ``config/splits.yaml``; nothing else in the project
-repeats it. Importing this module loads neither torch nor pandas.
+Everything is read from ``config/matrix.yaml`` and the tasks' files; nothing else in the project repeats it.
+Importing this module loads neither torch nor pandas.
 """
 
 from __future__ import annotations
 
 import csv
-import difflib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PositiveInt, StrictBool, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, StrictBool, ValidationError
 
 from ssc.errors import RunError, SettingsError
-from ssc.settings import Branch, Objective, Strict
+from ssc.presets import Data, Scale
+from ssc.settings import Branch, Objective, Strict, explain, merged, nearest
+from ssc.tasks import ROOT, Task, tasks
 
-ROOT = Path(__file__).resolve().parent.parent
 DEVELOPMENT = "development"
-DATA, SCALES = ("phantom", "real"), ("smoke", "small", "paper")
-
-
-class Structure(Strict):
-    """One segmented structure; its label value is its place in the task's list, from 1."""
-
-    name: str
-    label: str
-    colour: str
-    outline: str
-    volume_ml: tuple[float, float] | None = None  # plausible in a patient
-    source_values: dict[str, tuple[int, int]]  # archive -> first and last label value there
-
-
-class Task(Strict):
-    """Scans of several modalities. ``modalities`` maps a modality to its archive."""
-
-    name: str
-    title: str
-    published_as: str
-    backbone: str
-    modalities: dict[str, str]
-    preprocessing: Literal["abdomen", "heart"]
-    orientation: str
-    draws: tuple[str, ...]
-    main_table: str
-    structures: tuple[Structure, ...]
-
-    @property
-    def classes(self) -> int:
-        """Number of classes Z, background included."""
-        return len(self.structures) + 1
-
-    def source_values(self, source: str) -> list[tuple[int, int]]:
-        """First and last label value of ``source`` for our labels 1, 2, …, in that order."""
-        return [structure.source_values[source] for structure in self.structures]
+DATA, SCALES = get_args(Data), get_args(Scale)
 
 
 class BackboneRow(Strict):
@@ -69,7 +34,7 @@ class BackboneRow(Strict):
     build: str
     spatial_dims: Literal[2, 3]
     arguments: dict[str, Any]
-    scales: dict[Literal["smoke", "small", "paper"], dict[str, Any]] = Field(default_factory=dict)
+    scales: dict[Scale, dict[str, Any]] = Field(default_factory=dict)
     taps: tuple[str, ...] = ()
     branches: tuple[Branch, ...] = ()
     multiple_of: PositiveInt = 1
@@ -127,7 +92,7 @@ class Variant(Strict):
         name = self.backbone or task.backbone
         if name not in backbones():
             raise SettingsError(
-                f"config/matrix.yaml: variants.{self.name}: backbone '{name}' is none; {_nearest(name, backbones())}"
+                f"config/matrix.yaml: variants.{self.name}: backbone '{name}' is none; {nearest(name, backbones())}"
             )
         return backbones()[name]
 
@@ -136,7 +101,7 @@ class Table(Strict):
     """A table: its methods in the paper's order, and where differences are taken from."""
 
     name: str
-    published: str | None  # its number in the paper
+    published: str | None = None  # its number in the paper
     title: str
     task: str
     reference: str
@@ -181,8 +146,8 @@ class Run:
 
         A few-shot variant keeps the first cases of an order drawn by the seed: 1 of 3 is the 1.
         """
-        parts = splits()[self.task][self.split]
-        chosen = {modality: dict(parts[modality]) for modality in self.modalities}
+        parts = tasks()[self.task].splits[self.split]
+        chosen = {m: {part: list(ids) for part, ids in parts[m].items()} for m in self.modalities}
         for modality, count in variants()[self.variant].settings.annotated.items():
             order = {c: zlib.crc32(f"{self.seed} {modality} {c}".encode()) for c in chosen[modality]["train"]}
             chosen[modality]["train"] = sorted(order, key=order.get)[:count]
@@ -206,7 +171,7 @@ class Run:
                 data in DATA
                 and scale in SCALES
                 and variants()[variant].joint == (not modality)
-                and split in splits()[task]
+                and split in tasks()[task].splits
             )
             known = known and (not modality or modality in tasks()[task].modalities)
             known = known and run.key == "/".join(parts)  # seed00 is not seed0
@@ -252,46 +217,6 @@ def _read(kind: type[Strict], section: str, name: str, row: dict[str, Any]) -> A
         raise SettingsError(f"config/matrix.yaml: {section}.{name}: {explain(error, kind)}") from None
 
 
-def explain(error: ValidationError, kind: type[BaseModel]) -> str:
-    """The first fault of a model's input, with the nearest known name for an unknown key."""
-    fault = error.errors()[0]
-    path, name = ".".join(map(str, fault["loc"])), str(fault["loc"][-1]) if fault["loc"] else ""
-    if fault["type"] == "missing":
-        return f"'{path}' is missing"
-    if fault["type"] != "extra_forbidden":
-        return f"{path} = {fault['input']!r}: {fault['msg']}"
-    fields: Any = kind
-    for part in fault["loc"][:-1]:
-        fields = _model_in(fields.model_fields[part].annotation) if isinstance(part, str) else fields
-    return f"unknown key '{path}'; {_nearest(name, fields.model_fields)}"
-
-
-def _model_in(annotation: Any) -> Any:
-    found = [annotation, *get_args(annotation)]
-    return next((kind for kind in found if hasattr(kind, "model_fields")), annotation)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    known = [k for k in known if k != "name"]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}."
-
-
-@cache
-def tasks() -> dict[str, Task]:
-    """All tasks by name."""
-    return {name: _task(name, row) for name, row in _matrix()["tasks"].items()}
-
-
-def _task(name: str, row: dict) -> Task:
-    archives = list(row.get("modalities", {}).values())
-    structures = [
-        {k: v for k, v in entry.items() if k not in archives} | {"source_values": {a: entry[a] for a in archives}}
-        for entry in row["structures"]
-    ]
-    return _read(Task, "tasks", name, {**row, "structures": structures})
-
-
 def _with_likes(section: str, row: dict) -> dict:
     """The row, on top of the one that it is like; settings inside settings are merged."""
     own = {key: value for key, value in row.items() if key != "like"}
@@ -299,28 +224,9 @@ def _with_likes(section: str, row: dict) -> dict:
         return own
     if row["like"] not in _matrix()[section]:
         raise SettingsError(
-            f"config/matrix.yaml: {section}: like '{row['like']}'; {_nearest(row['like'], _matrix()[section])}"
+            f"config/matrix.yaml: {section}: like '{row['like']}'; {nearest(row['like'], _matrix()[section])}"
         )
-    return _merged(_with_likes(section, _matrix()[section][row["like"]]), own)
-
-
-def _merged(below: dict, above: dict) -> dict:
-    both = {
-        key: _merged(below[key], above[key])
-        for key in below.keys() & above.keys()
-        if _are_dicts(below[key], above[key])
-    }
-    return {**below, **above, **both}
-
-
-def _are_dicts(*values: Any) -> bool:
-    return all(isinstance(value, dict) for value in values)
-
-
-@cache
-def archives() -> tuple[str, ...]:
-    """Names of all archives that a task's scans come from."""
-    return tuple(dict.fromkeys(source for task in tasks().values() for source in task.modalities.values()))
+    return merged(_with_likes(section, _matrix()[section][row["like"]]), own)
 
 
 @cache
@@ -358,25 +264,38 @@ def _check_variant(variant: Variant) -> None:
 @cache
 def tables() -> dict[str, Table]:
     """All tables by name. Raises SettingsError for a reference that a table does not train, and a misspelt method."""
+    rows = dict(_matrix()["tables"])
+    for task in tasks().values():
+        for name, row in task.tables.items():
+            if name in rows:
+                raise SettingsError(f"config/tasks/{task.name}.yaml: tables.{name}: another table has this name")
+            rows[name] = {**row, "task": task.name}
     found = {}
-    for name, row in _matrix()["tables"].items():
+    for name, row in rows.items():
         if row.get("task") not in tasks():
-            raise SettingsError(f"config/matrix.yaml: tables.{name}: {_nearest(str(row.get('task')), tasks())}")
-        draws = row.get("draws", tasks()[row["task"]].draws)
-        found[name] = _read(Table, "tables", name, {**row, "draws": draws})
+            raise SettingsError(f"config/matrix.yaml: tables.{name}: {nearest(str(row.get('task')), tasks())}")
+        task = tasks()[row["task"]]
+        found[name] = _read(Table, "tables", name, {**row, "draws": row.get("draws", task.draws)})
         _check_table(found[name])
+    for task in tasks().values():
+        if task.main_table not in found:
+            raise SettingsError(f"config/tasks/{task.name}.yaml: main_table: {nearest(task.main_table, found)}")
     return found
 
 
 def _check_table(table: Table) -> None:
     # A method that is no variant is literature: the printed table must know it.
+    unknown = set(table.draws) - set(tasks()[table.task].splits)
+    if unknown:
+        name, splits = sorted(unknown)[0], tasks()[table.task].splits
+        raise SettingsError(f"config/matrix.yaml: tables.{table.name}: '{name}' is no split; {nearest(name, splits)}")
     unknown = set(table.methods) - set(table.trained) - _printed(table.published)
     if table.reference not in table.trained:
         unknown.add(table.reference)
     if unknown:
         name = sorted(unknown)[0]
         raise SettingsError(
-            f"config/matrix.yaml: tables.{table.name}: '{name}' is no variant; {_nearest(name, variants())}"
+            f"config/matrix.yaml: tables.{table.name}: '{name}' is no variant; {nearest(name, variants())}"
         )
 
 
@@ -413,35 +332,23 @@ def check() -> None:
         claims(task)
 
 
-@cache
-def splits() -> dict[str, dict[str, dict[str, dict[str, list[str]]]]]:
-    """Case ids by task, split, modality and part (train, validation, test)."""
-    return yaml.safe_load((ROOT / "config/splits.yaml").read_text("utf-8"))
-
-
-def archive_cases(archive: str) -> list[str]:
-    """Every case of an archive that the splits name, in numerical order."""
-    found = set()
-    for task in tasks().values():
-        for modality in (modality for modality, source in task.modalities.items() if source == archive):
-            for split in splits()[task.name].values():
-                found.update(case for cases in split[modality].values() for case in cases)
-    return sorted(found, key=int)
-
-
 def runs_of(variant: str, task: str, split: str, data: str, scale: str, seed: int) -> list[Run]:
     """The trainings of one method on one split: one if joint, else one a modality."""
     modalities = [None] if variants()[variant].joint else list(tasks()[task].modalities)
     return [Run(data, scale, task, split, seed, variant, modality) for modality in modalities]
 
 
-def table_runs(table: str, data: str, scale: str, seeds: list[int]) -> list[Run]:
-    """Every training that feeds a table."""
+def table_runs(table: str, data: str, scale: str, seeds: list[int], folds: Sequence[int] | None = None) -> list[Run]:
+    """Every training that feeds a table; ``folds``: of these of its draws alone, by place. Raises SettingsError."""
     row = tables()[table]
+    missing = [fold for fold in folds or () if fold >= len(row.draws)]
+    if missing:
+        raise SettingsError(f"folds: {missing[0]} is none of table {table}, which has {len(row.draws)}, from 0")
+    draws = row.draws if folds is None else [row.draws[fold] for fold in folds]
     return [
         run
         for seed in seeds
-        for split in row.draws
+        for split in draws
         for method in row.trained
         for run in runs_of(method, row.task, split, data, scale, seed)
     ]

@@ -24,15 +24,16 @@ from ssc.settings import (
     Sampling,
     Strict,
     View,
+    explain,
 )
 
-FORMAT = 2  # of settings.json; 1 had a dict of anything for every part
+FORMAT = 3  # of settings.json; 1 had a dict of anything for every part, 2 no kind of intensities in run.json
 
 
 class RunSettings(Strict):
     """What decides one training, and nothing that it does not use. A run is what its settings.json says."""
 
-    format: Literal[2] = FORMAT
+    format: Literal[3] = FORMAT
     key: str
     structures: tuple[str, ...]
     cases: dict[str, dict[Literal["train", "validation"], tuple[str, ...]]]
@@ -58,7 +59,7 @@ def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
     """The settings of one run: a changed value appears only in the runs that use it."""
     task, variant = matrix.tasks()[run.task], matrix.variants()[run.variant]
     backbone = variant.backbone_row(task)
-    preset = settings.preset_of(run.task, run.data, run.scale)
+    preset = settings.task(run.task).preset(run.data, run.scale)
     regime, changes = preset.regime(backbone.spatial_dims), variant.settings
     network = _network(settings, run, variant, backbone)
     changed = settings.augmentation.model_dump()
@@ -88,7 +89,7 @@ def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
 def _network(
     settings: Settings, run: matrix.Run, variant: matrix.Variant, backbone: matrix.BackboneRow
 ) -> NetworkSettings:
-    preset, method = settings.preset_of(run.task, run.data, run.scale), settings.method
+    preset, method = settings.task(run.task).preset(run.data, run.scale), settings.method
     eam = EamSettings(heads=preset.eam_heads, map_scale=method.map_scale, correlations=variant.icr)
     return NetworkSettings(
         view=View(spatial_dims=backbone.spatial_dims, crop=preset.regime(backbone.spatial_dims).crop),
@@ -167,7 +168,7 @@ def read_settings(folder: Path) -> RunSettings:
                 f"{path}: written by another version of ssc (format {found}, expected {FORMAT}). Use the version in "
                 f"its run.json (commit), or train it again."
             ) from None
-        raise RunError(f"{path}: {matrix.explain(error, RunSettings)}") from None
+        raise RunError(f"{path}: {explain(error, RunSettings)}") from None
 
 
 def read_record(folder: Path) -> dict[str, Any]:

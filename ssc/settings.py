@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import difflib
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StrictBool
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StrictBool,
+    ValidationError,
+)
 
 
 class Strict(BaseModel):
@@ -114,3 +124,46 @@ class Sampling(Strict):
     intensity: float
     gamma: tuple[float, float]
     noise: float
+
+
+def explain(error: ValidationError, kind: type[BaseModel]) -> str:
+    """The first fault of a model's input, with the nearest known name for an unknown key."""
+    fault = error.errors()[0]
+    path = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "missing":
+        return f"'{path}' is missing"
+    if fault["type"] == "value_error" and not path:
+        return str(fault["ctx"]["error"])
+    if fault["type"] != "extra_forbidden":
+        return f"{path} = {fault['input']!r}: {fault['msg']}"
+    fields: Any = kind
+    for part in fault["loc"][:-1]:
+        fields = _inside(fields, part)
+    return f"unknown key '{path}'; {nearest(str(fault['loc'][-1]), getattr(fields, 'model_fields', ()))}"
+
+
+def _inside(kind: Any, part: str | int) -> Any:
+    """The type of a model's field, or of the entries of a mapping or sequence; of several the model."""
+    found = kind.model_fields[part].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]
+    return (
+        next((choice for choice in get_args(found) if hasattr(choice, "model_fields")), found)
+        if (type(None) in get_args(found))
+        else found
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The nearest known name, or all of them."""
+    known = [k for k in known if k != "name"]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}."
+
+
+def merged(below: dict, above: dict) -> dict:
+    """Both, the second before the first; mappings inside mappings likewise."""
+    both = {
+        key: merged(below[key], above[key])
+        for key in below.keys() & above.keys()
+        if isinstance(below[key], dict) and isinstance(above[key], dict)
+    }
+    return {**below, **above, **both}

@@ -19,3 +19,27 @@ def installed(tmp_path_factory):
     root = Path(__file__).parent.parent
     subprocess.run([sys.executable, "-m", "pip", "install", *options, root], check=True)
     return target
+
+
+@pytest.fixture(scope="session")
+def folded(tmp_path_factory):
+    """A folded network of the abdomen, untrained."""
+    from networks import network_of
+    from safetensors.torch import save_file
+
+    from ssc.inference import Card
+    from ssc.models.folding import fold
+    from ssc.tasks import tasks
+
+    folder, task = tmp_path_factory.mktemp("folded"), tasks()["abdomen"]
+    for modality in task.modalities:
+        network = fold(network_of("unet", "joint_plain"), modality)
+        save_file(network.state_dict(), folder / f"{modality}.safetensors")
+        card = Card(
+            run="real/smoke/abdomen/draw0/seed0/joint_plain", commit="unknown", modality=modality,
+            weights=f"{modality}.safetensors", labels={s.name: v for v, s in enumerate(task.structures, start=1)},
+            network=network.settings, modulated=False,
+            preprocessing=task.to_case(modality, "real", "smoke"),
+        )  # fmt: skip
+        (folder / f"{modality}.folded.json").write_text(card.model_dump_json(), "utf-8")
+    return folder

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from ssc import matrix
 from ssc.errors import logged
 from ssc.results import diagrams
 from ssc.results.figures import save
+from ssc.tasks import tasks
 
 with logged(snakemake.log[0]):
-    task = matrix.tasks()["abdomen"]
+    task = tasks()["abdomen"]
     draw = {
         "1": lambda: diagrams.figure1(pd.read_csv(snakemake.input.table3), task),
         "2": lambda: diagrams.figure2(task),

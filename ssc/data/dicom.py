@@ -20,7 +20,7 @@ SHIFT_MM = 0.1
 PERPENDICULAR = 1e-3
 SAME_STACK = 0.85  # cosine between slice normals; a localiser's planes stand across
 RIVAL = 0.25  # a stack with fewer slices than this share of the largest is no volume to choose
-MODALITIES = {"CT": "ct", "MR": "mri"}
+KINDS = {"CT": "ct", "MR": "mr"}
 GEOMETRY = {"PixelSpacing": 2, "ImagePositionPatient": 3, "ImageOrientationPatient": 6}  # numbers of each
 READ = [*GEOMETRY, "SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "Modality", "Rows", "Columns",
         "NumberOfFrames", "PhotometricInterpretation"]  # fmt: skip
@@ -108,10 +108,10 @@ def dicom_files(folder: Path) -> list[Path]:
     return [one.file for one in _slices(Path(folder))]
 
 
-def dicom_modality(folder: Path, series: str | None = None) -> str | None:
-    """'ct' or 'mri' as the DICOM folder's volume says, None where it says something else. Raises DataError."""
+def dicom_kind(folder: Path, series: str | None = None) -> str | None:
+    """'ct' or 'mr' as the DICOM folder's volume says, None where it says something else. Raises DataError."""
     stack, _ = _volume(Path(folder), series)
-    return MODALITIES.get(stack.slices[0].modality)
+    return KINDS.get(stack.slices[0].modality)
 
 
 def _slices(folder: Path) -> list[Slice]:

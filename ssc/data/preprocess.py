@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ssc.data.scan import Scan
+from ssc.data.scan import Scan, without_padding
 from ssc.data.writing import write_image
 from ssc.errors import DataError
 from ssc.whole import whole
@@ -26,6 +26,7 @@ BOX_MARGIN_MM = 10.0
 def to_case(
     scan: Scan,
     *,
+    kind: str,
     orientation: str,
     spacing_mm: Spacing,
     plane: int,
@@ -37,12 +38,13 @@ def to_case(
 ) -> Scan:
     """The preprocessed scan: ``orientation`` axes, ``spacing_mm`` (D, H, W), ``plane``² slices, z-scored.
 
+    ``kind``: of an 'mr' scan the padding far below 0 becomes 0, as air is.
     ``box``: 'body' keeps all slices and cuts the plane around the patient's body, 'image' around the scan's centre,
     'paper' cuts both around the label map (a scan without one: as 'image'). ``clip``: bounds as ``clip_unit`` says,
     'value' or 'percentile_of_nonzero' of the scan itself, or 'percentile' of what mean and deviation of the
     z-score are taken over. That is ``z_score``: the scan's 'body', its voxels above the mean, or the 'box'.
     """
-    image = sitk.DICOMOrient(scan.image, orientation)
+    image = sitk.DICOMOrient(without_padding(scan.image, kind), orientation)
     if clip_unit != "percentile":  # before smoothing can carry air or metal into an organ
         image = _clamp(image, _bounds(image, clip, clip_unit))
     grid = _resampled_grid(image, spacing_mm)
@@ -65,7 +67,7 @@ def to_case(
     if label is not None:
         before, label = label, _pad_plane(cut(label), plane)
         notes = (*notes, *_lost_labels(before, label))
-    return Scan(scan.case, scan.modality, image, label, notes)
+    return Scan(scan.case, scan.source, image, label, notes)
 
 
 def to_scan_grid(probabilities: np.ndarray, case: sitk.Image, scan: sitk.Image) -> np.ndarray:
@@ -138,21 +140,27 @@ def _around_centre(image: sitk.Image, plane: int) -> Cut:
 
 
 def _around_body(image: sitk.Image, plane: int) -> tuple[Cut, tuple[str, ...]]:
-    """All slices; ``plane``² voxels around the body, and what of it lies outside.
-
-    The body is the largest component above Otsu's threshold between air and tissue.
-    """
-    parts = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.OtsuThreshold(image, 0, 1)), sortByObjectSize=True)
-    shape = sitk.LabelShapeStatisticsImageFilter()
-    shape.Execute(parts == 1)
-    whole = (0, 0, 0, *image.GetSize())
-    start, extent = np.array(shape.GetBoundingBox(1) if shape.HasLabel(1) else whole).reshape(2, 3)[:, :2]
+    """All slices; ``plane``² voxels around the body, and what of it lies outside."""
+    start, extent = (side[:2] for side in body_box(image))
     lower = start + (extent - plane) // 2  # beyond the scan where the body lies at its border
     upper = np.array(image.GetSize()[:2]) - plane - lower
     lost_mm = (np.maximum(extent - plane, 0) * image.GetSpacing()[:2]).max()
     wide_mm = plane * image.GetSpacing()[0]
     note = f"{lost_mm:.0f} mm of the body lie outside the plane of {wide_mm:.0f} mm that is looked at"
     return lambda x: _cut_or_padded(x, lower, upper), (note,) if lost_mm else ()
+
+
+def body_box(image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
+    """First voxel and size (x, y, z) of the body: the largest component above Otsu's threshold between air and tissue.
+
+    All of the image where nothing is above.
+    """
+    parts = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.OtsuThreshold(image, 0, 1)), sortByObjectSize=True)
+    shape = sitk.LabelShapeStatisticsImageFilter()
+    shape.Execute(parts == 1)
+    box = shape.GetBoundingBox(1) if shape.HasLabel(1) else (0, 0, 0, *image.GetSize())
+    start, size = np.array(box).reshape(2, 3)
+    return start, size
 
 
 def _lost_labels(label: sitk.Image, kept: sitk.Image) -> tuple[str, ...]:
@@ -174,7 +182,7 @@ def _around_label(label: sitk.Image, plane: int, scan: Scan) -> Cut:
     shape = sitk.LabelShapeStatisticsImageFilter()
     shape.Execute(label > 0)
     if not shape.HasLabel(1):
-        raise DataError(f"{scan.modality} {scan.case}: its label map is empty, so it gives no box; use heart_box=image")
+        raise DataError(f"{scan.source} {scan.case}: its label map is empty, so it gives no box; use box: image")
     start, size = np.array(shape.GetBoundingBox(1)).reshape(2, 3)
     margin = round(BOX_MARGIN_MM / label.GetSpacing()[2])
     total = np.array(label.GetSize())
@@ -206,7 +214,7 @@ def _normalise(image: sitk.Image, within: sitk.Image, of_body: bool, scan: Scan)
     if of_body:
         counted = counted[counted > counted.mean()]
     if not counted.size or counted.std() == 0:
-        raise DataError(f"{scan.modality} scan {scan.case}: no contrast left after clipping; is it in the right units?")
+        raise DataError(f"{scan.source} {scan.case}: no contrast left after clipping; is it in the right units?")
     normalised = sitk.GetImageFromArray(((array - counted.mean()) / counted.std()).astype(np.float32))
     normalised.CopyInformation(image)
     return normalised

@@ -34,45 +34,45 @@ class Scan:
     """One patient's scan: image (float32) and label map (uint8, our values 0–Z-1) on the same grid."""
 
     case: str
-    modality: str
+    source: str  # where it is from, as told to the user
     image: sitk.Image
     label: sitk.Image | None
     notes: tuple[str, ...] = ()  # what is doubtful about it
 
 
-def unit_fault(image: sitk.Image, modality: str) -> str | None:
-    """Why intensities can't be those of their modality: CT in Hounsfield units has air near -1000."""
+def unit_fault(image: sitk.Image, kind: str) -> str | None:
+    """Why intensities can't be those of their kind, 'ct' or 'mr': CT in Hounsfield units has air near -1000."""
     array = sitk.GetArrayViewFromImage(image)
     low, high = float(array.min()), float(array.max())
-    if modality == "ct" and low >= 0:
+    if kind == "ct" and low >= 0:
         return (
             f"no value is below 0 ({low:.0f} to {high:.0f}), and CT in Hounsfield units has air near -1000: "
             f"is its intercept lost, or is it an MRI?"
         )
-    if modality == "ct" and high > HIGHEST_HU:
+    if kind == "ct" and high > HIGHEST_HU:
         return f"values go up to {high:.0f}, expected Hounsfield units, below {HIGHEST_HU}"
-    if modality == "mri" and low < NO_MRI and not _padding(array):
+    if kind == "mr" and low < NO_MRI and not _padding(array):
         return f"values go down to {low:.0f}, and MRI has none below 0: is it a CT?"
     return None
 
 
-def unit_notes(image: sitk.Image, modality: str) -> tuple[str, ...]:
+def unit_notes(image: sitk.Image, kind: str) -> tuple[str, ...]:
     """What was done to intensities before."""
     array = sitk.GetArrayViewFromImage(image)
     low, high = float(array.min()), float(array.max())
-    if modality == "ct" and SOFT_TISSUE_HU < low < 0:
+    if kind == "ct" and SOFT_TISSUE_HU < low < 0:
         return (f"intensities were clipped before ({low:.0f} to {high:.0f} HU)",)
-    if modality == "mri" and low < NO_MRI and _padding(array):
+    if kind == "mr" and low < NO_MRI and _padding(array):
         return (f"padding of {low:.0f} around the image is taken as 0",)
     return ()
 
 
-def check_units(image: sitk.Image, modality: str, name: str) -> tuple[str, ...]:
-    """Notes on intensities. Raises DataError where they can't be those of their modality."""
-    fault = unit_fault(image, modality)
+def check_units(image: sitk.Image, kind: str, name: str) -> tuple[str, ...]:
+    """Notes on intensities. Raises DataError where they can't be those of their kind."""
+    fault = unit_fault(image, kind)
     if fault:
         raise DataError(f"{name}: {fault} Expected the original archive.")
-    return unit_notes(image, modality)
+    return unit_notes(image, kind)
 
 
 def check_oriented(volume: Volume, path: object) -> None:
@@ -93,10 +93,10 @@ def grid_notes(image: sitk.Image) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def without_padding(image: sitk.Image, modality: str) -> sitk.Image:
+def without_padding(image: sitk.Image, kind: str) -> sitk.Image:
     """An MRI whose padding far below 0 became 0, as air is; any other image as it is."""
     array = sitk.GetArrayViewFromImage(image)
-    if modality != "mri" or array.min() >= NO_MRI or not _padding(array):
+    if kind != "mr" or array.min() >= NO_MRI or not _padding(array):
         return image
     return sitk.Clamp(image, sitk.sitkFloat32, 0.0)
 

@@ -1,18 +1,20 @@
-"""The rules behind ``config/splits.yaml``, fixed before any training.
+"""The rules behind the splits in ``config/tasks``, fixed before any training.
 
-Abdomen: five draws and one development split. Heart: one split with the test cases of the literature.
+Abdomen: five draws and one development split. Heart: one split with the test cases of the literature. A user's own
+task: folds over patients.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from ssc import matrix
 from ssc.errors import DataError
+from ssc.matrix import DEVELOPMENT
+from ssc.tasks import natural
 
 BTCV_CASES = [f"{number:04d}" for number in (*range(1, 11), *range(21, 41))]
 CHAOS_CASES = [str(n) for n in (1, 2, 3, 5, 8, 10, 13, 15, 19, 20, 21, 22, 31, 32, 33, 34, 36, 37, 38, 39)]
@@ -21,6 +23,7 @@ HEART_CASES = [str(number) for number in range(1001, 1021)]
 # The test cases that UMMKD and SIFA are known by; their validation cases are not, so two are drawn.
 HEART_TEST = {"ct": ["1003", "1008", "1014", "1019"], "mri": ["1007", "1009", "1018", "1019"]}
 HEART_VALIDATION = 2
+VALIDATION = 2  # cases, at least, of each modality in a fold
 
 Parts = dict[str, list[str]]
 
@@ -29,7 +32,7 @@ def _parts(shuffled: list[str], validation: int, test: int) -> Parts:
     """Test cases first, then validation, the rest for training; each part sorted by number."""
     held_out = validation + test
     parts = {"train": shuffled[held_out:], "validation": shuffled[test:held_out], "test": shuffled[:test]}
-    return {part: sorted(ids, key=int) for part, ids in parts.items()}
+    return {part: sorted(ids, key=natural) for part, ids in parts.items()}
 
 
 def abdomen_splits(cases: dict[str, list[str]], cases_per_draw: dict[str, int], draws: tuple[str, ...]) -> dict:
@@ -43,13 +46,13 @@ def abdomen_splits(cases: dict[str, list[str]], cases_per_draw: dict[str, int], 
         if len(cases[modality]) < count:
             raise DataError(f"{modality}: {len(cases[modality])} cases found, a draw needs {count}")
     splits = {}
-    for seed, name in enumerate((matrix.DEVELOPMENT, *draws)):
+    for seed, name in enumerate((DEVELOPMENT, *draws)):
         generator, splits[name] = np.random.default_rng(seed), {}
         for modality, ids in cases.items():
-            shuffled = [str(case) for case in generator.permutation(sorted(ids, key=int))]
-            if name != matrix.DEVELOPMENT:
+            shuffled = [str(case) for case in generator.permutation(sorted(ids, key=natural))]
+            if name != DEVELOPMENT:
                 shuffled = shuffled[: cases_per_draw[modality]]
-            shares = (0.2, 0.2) if name == matrix.DEVELOPMENT else (0.1, 0.2)
+            shares = (0.2, 0.2) if name == DEVELOPMENT else (0.1, 0.2)
             validation, test = (round(share * len(shuffled)) for share in shares)
             splits[name][modality] = _parts(shuffled, validation, test)
     return splits
@@ -64,23 +67,80 @@ def heart_splits(draws: tuple[str, ...]) -> dict:
     return {name: split}
 
 
-def splits_yaml() -> str:
-    """The text of ``config/splits.yaml``."""
-    draws = {name: task.draws for name, task in matrix.tasks().items()}
-    cases = {"ct": BTCV_CASES, "mri": CHAOS_CASES}
-    splits = {
-        "abdomen": abdomen_splits(cases, CASES_PER_DRAW, draws["abdomen"]),
-        "heart": heart_splits(draws["heart"]),
-    }
-    head = "# Written once from the rules in ssc/data/splits.py, before anything was trained. Do not edit.\n"
-    return head + "".join(_yaml(splits))
+def fold_splits(
+    cases: dict[str, list[str]],
+    folds: int,
+    repeats: int = 1,
+    patients: Mapping[str, str] | None = None,
+    train: Mapping[str, int] | None = None,
+) -> dict:
+    """Seeded folds over patients, by name, modality and part; every repeat is a new partition.
+
+    Each fold tests one of ``folds`` parts of the patients; a tenth of the others, at least ``VALIDATION`` cases of each
+    modality, validate; the rest train, of a modality in ``train`` only so many. ``patients``: case -> patient, where
+    one has several scans; all of them are on one side. Raises DataError where there are too few.
+    """
+    people: dict[str, dict[str, list[str]]] = {}  # patient -> modality -> cases
+    for modality, ids in cases.items():
+        if len(ids) < folds + VALIDATION:
+            raise DataError(f"{modality}: {len(ids)} cases, expected at least {folds + VALIDATION} for {folds} folds")
+        for case in sorted(ids, key=natural):
+            patient = (patients or {}).get(case, f"{modality} {case}")
+            people.setdefault(patient, {}).setdefault(modality, []).append(case)
+    splits = {}
+    for repeat in range(repeats):
+        generator = np.random.default_rng([repeat, folds])
+        parts = _partition(people, folds, generator)
+        for fold, tested in enumerate(parts):
+            others = generator.permutation([person for part in parts if part is not tested for person in part]).tolist()
+            validating = _enough(others, people, {m: max(VALIDATION, len(ids) // 10) for m, ids in cases.items()})
+            training = [person for person in others if person not in validating]
+            name = f"repeat{repeat}_fold{fold}" if repeats > 1 else f"fold{fold}"
+            splits[name] = {
+                modality: {
+                    "train": _cases(training, people, modality, (train or {}).get(modality)),
+                    "validation": _cases(validating, people, modality),
+                    "test": _cases(tested, people, modality),
+                }
+                for modality in cases
+            }
+    return splits
 
 
-def _yaml(value: dict[str, Any], indent: str = "") -> Iterator[str]:
+def _partition(people: dict[str, dict[str, list[str]]], folds: int, generator: np.random.Generator) -> list[list[str]]:
+    """Patients dealt out to folds, those with scans of the same modalities in turn, so that folds are alike."""
+    parts: list[list[str]] = [[] for _ in range(folds)]
+    dealt = 0
+    for kind in dict.fromkeys(tuple(scans) for scans in people.values()):
+        for person in generator.permutation([p for p, scans in people.items() if tuple(scans) == kind]).tolist():
+            parts[dealt % folds].append(person)
+            dealt += 1
+    return parts
+
+
+def _enough(order: list[str], people: dict[str, dict[str, list[str]]], wanted: dict[str, int]) -> list[str]:
+    """The first patients of an order that make so many cases of each modality."""
+    chosen, missing = [], dict(wanted)
+    for person in order:
+        if any(missing[modality] > 0 for modality in people[person]):
+            chosen.append(person)
+            for modality, ids in people[person].items():
+                missing[modality] -= len(ids)
+    return chosen
+
+
+def _cases(
+    persons: list[str], people: dict[str, dict[str, list[str]]], modality: str, most: int | None = None
+) -> list[str]:
+    found = [case for person in persons for case in people[person].get(modality, [])][:most]
+    return sorted(found, key=natural)
+
+
+def splits_yaml(splits: dict[str, Any], indent: str = "") -> Iterator[str]:
     """Nested keys; lists of ids in one line, quoted, since YAML reads 0010 as a number."""
-    for key, entry in value.items():
+    for key, entry in splits.items():
         if isinstance(entry, dict):
             yield f"{indent}{key}:\n"
-            yield from _yaml(entry, indent + "  ")
+            yield from splits_yaml(entry, indent + "  ")
         else:
-            yield f"{indent}{key}: {json.dumps(entry)}\n"
+            yield f"{indent}{key}: {json.dumps(entry, ensure_ascii=False)}\n"

@@ -13,9 +13,9 @@ import SimpleITK as sitk
 
 from ssc.data.preprocess import to_case
 from ssc.data.scan import grid_notes
-from ssc.data.sources import SOURCES, source
+from ssc.data.sources import ARCHIVES, source
 from ssc.errors import DataError, MissingDataError, UserError, refused_by_the_system
-from ssc.matrix import Structure
+from ssc.tasks import Structure
 
 Values = list[tuple[int, int]]
 BARE = 0.1  # of its area on slices at both sides
@@ -48,7 +48,6 @@ def manifest(
         rows[case] = {"files": files, **grid, "warnings": list(scan.notes)}
     return {
         "source": source_name,
-        "modality": archive.MODALITY,
         "listing": listing(folder, source_name),
         "cases": rows,
     }
@@ -66,9 +65,11 @@ class Finding:
 
 
 class Use(NamedTuple):
-    """What an archive's scans are for: the structures of its task, and the arguments of ``to_case``."""
+    """What some scans are for: the structures of their task with the values of their label maps, and the arguments of
+    ``to_case``."""
 
     structures: Sequence[Structure]
+    values: Values
     to_case: dict[str, Any]
 
 
@@ -85,8 +86,7 @@ def doctor(folder: Path, source_name: str | None, use_of: Callable[[str], Use]) 
 
 def _examine(folder: Path, source_name: str, case: str, use: Use, seen: dict[str, str]) -> Finding:
     try:
-        values = [structure.source_values[source_name] for structure in use.structures]
-        scan = source(source_name).read(folder, case, values)
+        scan = source(source_name).read(folder, case, use.values)
         _check_new(scan.image, case, seen, source_name)
         notes = to_case(scan, **use.to_case).notes
     except UserError as error:
@@ -140,9 +140,9 @@ def _check_new(image: sitk.Image, case: str, seen: dict[str, str], source_name: 
 
 
 def _archives_in(folder: Path) -> list[str]:
-    found = [name for name, archive in SOURCES.items() if (Path(folder) / archive.FOLDER).is_dir()]
+    found = [name for name, archive in ARCHIVES.items() if (Path(folder) / archive.FOLDER).is_dir()]
     if not found:
-        layouts = "; or ".join(f"{archive.LAYOUT} ({name})" for name, archive in SOURCES.items())
+        layouts = "; or ".join(f"{archive.LAYOUT} ({name})" for name, archive in ARCHIVES.items())
         raise MissingDataError(
             f"{folder}: no archive found, expected {layouts}. See docs/data.md, "
             f"or use data=phantom, which needs no download."

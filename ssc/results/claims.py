@@ -10,6 +10,7 @@ from ssc import matrix
 from ssc.results.rendering import Page, Section, number
 from ssc.results.tables import PUBLISHED, provenance, read_scores, warning
 from ssc.statistics import FEWEST_FOR_AN_INTERVAL, compare
+from ssc.tasks import tasks
 
 LEARNED = 10.0  # % of overall mean Dice; below it a network has learned nothing that could be compared
 
@@ -61,7 +62,7 @@ def verdict(published: float, found: dict, lowest: float) -> str:
 def page(task: str, rows: pd.DataFrame) -> Page:
     """One line a claim, a section a modality, the overall mean first."""
     first = rows.iloc[0]
-    names = {"overall": "Overall mean"} | {modality: modality.upper() for modality in matrix.tasks()[task].modalities}
+    names = {"overall": "Overall mean"} | {modality: modality.upper() for modality in tasks()[task].modalities}
     learned = (
         f"Nothing was learned: a method's overall mean Dice is under {LEARNED} %. "
         if (rows["verdict"] == "nothing was learned").any()
@@ -69,7 +70,7 @@ def page(task: str, rows: pd.DataFrame) -> Page:
     )
     return Page(
         f"What the paper claims on the task {task}, and what these runs say",
-        f"{warning(first['data'], matrix.tasks()[task])} Scale: {first['scale']}.",
+        f"{warning(first['data'], tasks()[task])} Scale: {first['scale']}.",
         "Differences between two methods' mean Dice (%) on each scan's own grid: that of the printed means, then ours "
         f"with its 95 % bootstrap interval over {'phantoms' if first['data'] == 'phantom' else 'patients'}, "
         f"[low, high]; (lowest … highest) where there are fewer than {FEWEST_FOR_AN_INTERVAL}. "

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ssc import matrix
 from ssc.results.rendering import number
+from ssc.tasks import tasks
 
 
 def closing(targets: Sequence[str], opens: str | None = None) -> list[str]:
@@ -27,7 +28,7 @@ def closing(targets: Sequence[str], opens: str | None = None) -> list[str]:
 
 
 def _main_tables() -> list[Path]:
-    found = [Path(f"results/tables/{task.main_table}.csv") for task in matrix.tasks().values()]
+    found = [Path(f"results/tables/{task.main_table}.csv") for task in tasks().values()]
     return [path for path in found if matrix.tables()[path.stem].published]
 
 

@@ -12,13 +12,14 @@ import pandas as pd
 from matplotlib.patches import FancyBboxPatch, Patch
 
 from ssc import matrix
+from ssc.tasks import Task
 
 SHARED, OWN, ATTENTION, LOSS, DATA = "#cfe2f3", "#fff2cc", "#d9ead3", "#f4cccc", "#eeeeee"
 DROPPED = "dashed: dropped at inference"
 Point = tuple[float, float]
 
 
-def figure1(table3: pd.DataFrame, task: matrix.Task) -> plt.Figure:
+def figure1(table3: pd.DataFrame, task: Task) -> plt.Figure:
     """The framework of Ours: two modalities through one network, modules at every decoder stage, four losses."""
     ours, rows = matrix.variants()["ours"], _rows(table3, task)
     figure, axis = _canvas((12.5, 6.8), (0, 25.6), (-0.4, 12.6))
@@ -68,7 +69,7 @@ def figure1(table3: pd.DataFrame, task: matrix.Task) -> plt.Figure:
     return figure
 
 
-def figure2(task: matrix.Task) -> plt.Figure:
+def figure2(task: Task) -> plt.Figure:
     """The External Attention Module at one scale, step by step."""
     figure, axis = _canvas((10, 4.6), (0, 20), (0, 9))
     _box(axis, (1.6, 7.2), 2.6, 1.2, "class embeddings\nZ × D", OWN)
@@ -91,7 +92,7 @@ def figure2(task: matrix.Task) -> plt.Figure:
     return figure
 
 
-def figure3(task: matrix.Task, names: Sequence[str] = ("joint_v1", "joint_v2", "joint_v3")) -> plt.Figure:
+def figure3(task: Task, names: Sequence[str] = ("joint_v1", "joint_v2", "joint_v3")) -> plt.Figure:
     """The three joint architectures, by their flags."""
     figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 5.2), layout="constrained")
     for axis, letter, name in zip(axes, "abc", names, strict=True):
@@ -128,7 +129,7 @@ def _architecture(axis: plt.Axes, variant: matrix.Variant, modalities: Sequence[
         axis.text(5, 9.35, "Φ multiplies every\nblock's branches", fontsize=8, ha="center", va="center")
 
 
-def _rows(table3: pd.DataFrame, task: matrix.Task) -> dict[str, str]:
+def _rows(table3: pd.DataFrame, task: Task) -> dict[str, str]:
     return table3[table3["task"] == task.name].set_index("row")["ours"].astype(str).to_dict()
 
 

@@ -24,10 +24,11 @@ from ssc.data import phantoms
 from ssc.data.scan import Scan
 from ssc.data.sources import source
 from ssc.results.tables import read_scores
+from ssc.tasks import Task, tasks
 
 OURS = "#0072b2"  # colour of our own results
 # Orientation of a case -> axes on the page: the patient's right on the left, the front or the head on top.
-PAGE = {"RAS": "LPS", "RSA": "LIP"}
+PAGE = {"RAS": "LPS", "RSA": "LIP", "ASR": "PIR"}
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ def figure4(runs: dict[str, Sequence[matrix.Run]], raw: dict[str, str]) -> plt.F
     first = next(iter(runs.values()))[0]
     runs = {name: [run for run in of_task if run.seed == first.seed] for name, of_task in runs.items()}
     rows = [
-        (matrix.tasks()[name], modality)
+        (tasks()[name], modality)
         for name, of_task in runs.items()
-        for modality in matrix.tasks()[name].modalities
+        for modality in tasks()[name].modalities
         if any(modality in run.modalities for run in of_task)
     ]
     panels = 2 + max(len({run.variant for run in of_task}) for of_task in runs.values())
@@ -82,7 +83,7 @@ def figure4(runs: dict[str, Sequence[matrix.Run]], raw: dict[str, str]) -> plt.F
 def _draw_case(
     part: SubFigure,
     runs: Sequence[matrix.Run],
-    task: matrix.Task,
+    task: Task,
     modality: str,
     raw: dict[str, str],
     panels: tuple[int, int],
@@ -95,10 +96,10 @@ def _draw_case(
         f"{modality.upper()}, case {shown.case} of {shown.split}: median Dice of {label} ({shown.dice:.1f} %)",
         fontweight="bold",
     )
-    archive = task.modalities[modality]
+    archive = task.source(modality)
     if runs[0].data == "phantom":
         phantoms.ensure(archive, Path(raw[archive]))
-    scan = source(archive).read(Path(raw[archive]), shown.case, task.source_values(archive))
+    scan = source(archive).read(Path(raw[archive]), shown.case, task.values(modality))
     methods = list(dict.fromkeys(run.variant for run in runs))
     titles = ["Scan", "Ground truth", *(matrix.variants()[method].label for method in methods)]
     maps = [None, scan.label, *(_prediction(runs, method, shown) for method in methods)]
@@ -106,7 +107,7 @@ def _draw_case(
     for axis in axes:
         axis.axis("off")
     for axis, title, label in zip(axes, titles, maps, strict=False):
-        _panel(axis, scan, label, task)
+        _panel(axis, scan, label, task, modality)
         axis.set_title(title, fontsize=11)
     legend = [Line2D([], [], color=s.colour, linewidth=7, label=s.label) for s in task.structures]
     part.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=11)
@@ -119,14 +120,15 @@ def _prediction(runs: Sequence[matrix.Run], method: str, shown: Shown) -> sitk.I
     return sitk.ReadImage(str(run.predictions("test") / f"{shown.modality}_{shown.case}.nii.gz"))
 
 
-def _panel(axis: plt.Axes, scan: Scan, label: sitk.Image | None, task: matrix.Task) -> None:
+def _panel(axis: plt.Axes, scan: Scan, label: sitk.Image | None, task: Task, modality: str) -> None:
     """One slice as a radiologist sees it."""
     image = sitk.DICOMOrient(scan.image, PAGE[task.orientation])
     truth = sitk.GetArrayFromImage(sitk.DICOMOrient(scan.label, PAGE[task.orientation]))
     z = best_slice(truth)
     picture = sitk.GetArrayFromImage(image)
-    abdomen_ct = scan.modality == "ct" and task.preprocessing == "abdomen"
-    low, high = (-125, 275) if abdomen_ct else np.percentile(picture[picture > picture.min()], (0.5, 99))
+    intensity = task.modalities[modality].intensity
+    window = intensity.clip if intensity.unit == "value" else None
+    low, high = window or np.percentile(picture[picture > picture.min()], (0.5, 99))
     width, height = (n * s for n, s in zip(image.GetSize()[:2], image.GetSpacing()[:2], strict=True))
     options = {"extent": (0, width, height, 0), "interpolation": "nearest"}
     axis.imshow(picture[z], cmap="gray", vmin=low, vmax=high, **options | {"interpolation": "bilinear"})
@@ -220,7 +222,7 @@ def figure5(
 
 
 def learned(
-    arrays: dict[str, np.ndarray], history: pd.DataFrame, task: matrix.Task, names: Sequence[str], note: str
+    arrays: dict[str, np.ndarray], history: pd.DataFrame, task: Task, names: Sequence[str], note: str
 ) -> plt.Figure:
     """What Ours has learned: auxiliary maps, class correlations E, cosines of the class embeddings, Φ.
 
@@ -243,7 +245,7 @@ def learned(
     return figure
 
 
-def _draw_auxiliary(part: SubFigure, arrays: dict, task: matrix.Task, names: Sequence[str]) -> None:
+def _draw_auxiliary(part: SubFigure, arrays: dict, task: Task, names: Sequence[str]) -> None:
     """A row a modality: the slice with its labels, then the finest auxiliary map of every class."""
     part.suptitle("auxiliary maps at scale 3, Eq. 9 (class probability)")
     axes = part.subplots(len(task.modalities), len(names) + 1)
@@ -265,7 +267,7 @@ def _as_on_page(plane: np.ndarray) -> np.ndarray:
     return np.flip(plane, axis=(0, 1))
 
 
-def _draw_correlations(part: SubFigure, arrays: dict, task: matrix.Task, names: Sequence[str]) -> None:
+def _draw_correlations(part: SubFigure, arrays: dict, task: Task, names: Sequence[str]) -> None:
     """Softmax of E over j: at every scale the modalities side by side."""
     part.suptitle("class correlations softmax(E), Eq. 8")
     shown = [(modality, scale) for scale in (1, 2, 3) for modality in task.modalities]
@@ -280,7 +282,7 @@ def _draw_correlations(part: SubFigure, arrays: dict, task: matrix.Task, names: 
 
 def training_curves(runs: Sequence[matrix.Run], note: str) -> plt.Figure:
     """Segmentation and auxiliary loss of every variant over the steps, modality by modality."""
-    modalities = list(matrix.tasks()[runs[0].task].modalities)
+    modalities = list(tasks()[runs[0].task].modalities)
     parts = ("seg", "aux")
     figure, axes = plt.subplots(2, len(modalities), figsize=(9, 6), sharex=True, sharey="row", layout="constrained")
     methods = list(dict.fromkeys(run.variant for run in runs))

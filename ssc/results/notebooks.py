@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ssc import matrix
 from ssc.results.tables import warning
+from ssc.tasks import tasks
 from ssc.whole import whole
 
 CURVES = ("joint_v2", "joint_v3", "ours")  # variants whose training is drawn
@@ -216,7 +217,7 @@ pd.read_csv(root / "results/tables/published_audit.csv")
 
 def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
     """The story of a task's main table for its runs, not yet executed."""
-    first, task = runs[0], matrix.tasks()[runs[0].task]
+    first, task = runs[0], tasks()[runs[0].task]
     table = matrix.tables()[task.main_table]
     drawn = [run for run in runs if run.split == first.split and run.seed == first.seed and run.variant in CURVES]
     text = Template(TASK).substitute(
@@ -239,7 +240,7 @@ def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
 def method_notebook(data: str, runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
     """The method in pictures, not yet executed. ``runs``: of Ours, one a task, that the figures are from."""
     learned = {run.task: [f"results/learned/{run.key}.npz", f"{run.folder}/history.csv"] for run in runs}
-    marked = warning(data, *(matrix.tasks()[run.task] for run in runs))
+    marked = warning(data, *(tasks()[run.task] for run in runs))
     text = Template(METHOD).substitute(warning=marked, runs=_literal(learned))
     return _notebook("%%text\n" + text.strip())
 

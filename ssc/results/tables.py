@@ -20,23 +20,24 @@ from ssc.statistics import (
     add_tests,
     summarise,
 )
+from ssc.tasks import Task, tasks
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 ARROWS = {"dice": "Dice (%) ↑", "asd": "Average symmetric surface distance (mm) ↓"}
 DIGITS = {"dice": 1, "asd": 2}
 GRIDS = {"native": "each scan's own grid", "preprocessed": "the preprocessed grid"}
 BOXES = {
-    "image": "Test cases are cut out around the scan's centre; the label map takes no part.",
-    "paper": "Test cases are cut out around their label maps, as the paper's predecessors did.",
+    "image": "Test cases are cut out around the scan's centre; the label map takes no part. ",
+    "paper": "Test cases are cut out around their label maps, as the paper's predecessors did. ",
 }
 
 
-def warning(data: str, *tasks: matrix.Task) -> str:
+def warning(data: str, *tasks: Task) -> str:
     """The line that stands above everything that shows results of these tasks."""
     if data == "phantom":
         return "PHANTOM DATA: synthetic scans. These numbers test the software and say nothing about patients."
-    archives = ", ".join(archive for task in tasks for archive in task.modalities.values())
-    return f"Real scans: {archives}. Not for clinical use."
+    scans = ", ".join(task.source(modality) for task in tasks for modality in task.modalities)
+    return f"Real scans: {scans}. Not for clinical use."
 
 
 def read_scores(runs: Sequence[matrix.Run], results: Path = Path("results")) -> pd.DataFrame:
@@ -56,7 +57,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     Literature has rows with the paper's numbers alone. Raises RunError where the runs differ in what a table's
     runs must share.
     """
-    structures = [structure.name for structure in matrix.tasks()[table.task].structures]
+    structures = [structure.name for structure in tasks()[table.task].structures]
     scores = read_scores(runs)
     rows = add_differences(summarise(scores, table.trained, structures), table.reference)
     rows = add_difference_intervals(add_intervals(rows, scores), scores, table.reference)
@@ -86,7 +87,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         *numbers.values(),
     ]
     counts = ["missed", "absent", "false_positive"]
-    rows = rows[[*columns, *counts, "asd_common", "grid", "data", "scale", "seed", "init", "box", "commit"]]
+    rows = rows[[*columns, *counts, "asd_common", "grid", "data", "scale", "splits", "seed", "init", "box", "commit"]]
     rows = rows.astype(dict.fromkeys(["n", "patients", *counts], "Int64"))
     return rows.round(4)
 
@@ -99,7 +100,7 @@ def _literature(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
-    """Data, scale, seeds and commits of the runs; initialisation and heart box, which all of them must share."""
+    """Data, scale, splits, seeds, commits of the runs; initialisation and box, which all of them must share."""
     records = [json.loads((run.folder / "run.json").read_text("utf-8")) for run in runs]
     shared = {
         "init": {record["init"] for record in records},
@@ -111,6 +112,7 @@ def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
     return {
         "data": runs[0].data,
         "scale": runs[0].scale,
+        "splits": " ".join(dict.fromkeys(run.split for run in runs)),
         "seed": " ".join(sorted({str(run.seed) for run in runs})),
         **{name: values.pop() for name, values in shared.items()},
         "commit": " ".join(sorted({record["commit"] for record in records})),
@@ -148,7 +150,7 @@ def _title(table: matrix.Table) -> str:
 
 
 def _warning(table: matrix.Table, rows: pd.DataFrame) -> str:
-    return f"{warning(rows['data'].iloc[0], matrix.tasks()[table.task])} Scale: {rows['scale'].iloc[0]}."
+    return f"{warning(rows['data'].iloc[0], tasks()[table.task])} Scale: {rows['scale'].iloc[0]}."
 
 
 def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
@@ -159,7 +161,10 @@ def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
     ]
     counts = ", ".join(f"{n} {modality} results of {patients} {_people(rows)}" for modality, n, patients in counted)
     overlap = ", which overlap" if any(n > patients for _, n, patients in counted) else ""
-    several = f"{len(table.draws)} draws pooled{overlap}" if len(table.draws) > 1 else "one split"
+    splits = rows["splits"].iloc[0].split()
+    several = f"{len(splits)} draws pooled{overlap}" if len(splits) > 1 else "one split"
+    if len(splits) < len(table.draws):
+        several = f"{' and '.join(splits)} of {len(table.draws)} draws{overlap}"
     missed = (
         "† and a number: so many results in which the structure was missed; they count as Dice 0 and have "
         "no surface distance (a mean is over the structures that have one), so compare asd_common in the CSV. "
@@ -167,7 +172,7 @@ def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
         else ""
     )
     printed = "paper: the printed number. " if rows["published_mean"].notna().any() else ""
-    box = f"{BOXES[rows['box'].iloc[0]]} " if matrix.tasks()[table.task].preprocessing == "heart" else ""
+    box = BOXES.get(rows["box"].iloc[0], "")
     return (
         f"Test results of {several} ({counts}). Means over structures: {_spread_name(rows)}{_interval_name(rows)}; "
         f"single structures: mean±standard deviation over results. Bold: the best of a column. {printed}"
@@ -225,7 +230,7 @@ Cell = Callable[[pd.Series], str]
 
 def _frame(table: matrix.Table, rows: pd.DataFrame, cell: Cell, best: bool = True) -> pd.DataFrame:
     """A line a method, a column a modality's mean or a structure, the paper's number beside it where one is printed."""
-    task = matrix.tasks()[table.task]
+    task = tasks()[table.task]
     names = {modality: modality.upper() for modality in task.modalities} | {"overall": "Overall"}
     labels = {structure.name: structure.label for structure in task.structures}
     methods = [method for method in table.methods if method in set(rows["method"])]

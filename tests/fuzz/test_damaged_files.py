@@ -17,14 +17,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 from archives import btcv_case, chaos_case, mmwhs_case
-from networks import network_of
-from safetensors.torch import save_file
 
 from ssc import cli
-from ssc.config import Settings, preprocessing
-from ssc.inference import Card
 from ssc.matrix import tasks
-from ssc.models.folding import fold
 
 SEEDS, SHORT = 300, 30
 SECONDS, BYTES = 60, 4 * 2**30
@@ -37,23 +32,6 @@ def _archives(folder: Path) -> list[Path]:
     mmwhs_case(folder, "1001", "ct")
     mmwhs_case(folder, "1001", "mr")
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-@pytest.fixture(scope="module")
-def folded(tmp_path_factory):
-    """A folded network of the abdomen, untrained."""
-    folder, task = tmp_path_factory.mktemp("folded"), tasks()["abdomen"]
-    for modality in task.modalities:
-        network = fold(network_of("unet", "joint_plain"), modality)
-        save_file(network.state_dict(), folder / f"{modality}.safetensors")
-        card = Card(
-            run="real/smoke/abdomen/draw0/seed0/joint_plain", commit="unknown", modality=modality,
-            weights=f"{modality}.safetensors", labels={s.name: v for v, s in enumerate(task.structures, start=1)},
-            network=network.settings, modulated=False,
-            preprocessing=preprocessing(Settings(), "real", "smoke", task, modality),
-        )  # fmt: skip
-        (folder / f"{modality}.folded.json").write_text(card.model_dump_json(), "utf-8")
-    return folder
 
 
 def _damaged(content: bytes, generator: np.random.Generator) -> bytes:
@@ -82,9 +60,10 @@ def _examine(folder: Path, run: Path, scan: Path, modality: str, results) -> Non
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         codes = [cli.main(["doctor", str(folder), "--json", str(folder / "found.json")])]
         for task in tasks().values():
-            for modality, source in task.modalities.items():
-                chosen = preprocessing(Settings(), "real", "smoke", task, modality)
-                settings = json.dumps({"to_case": chosen, "values": task.source_values(source)})
+            for modality in task.modalities:
+                source = task.source(modality)
+                chosen = task.to_case(modality, "real", "smoke")
+                settings = json.dumps({"to_case": chosen, "values": task.values(modality)})
                 arguments = ["preprocess", source, str(folder), str(folder / "cases" / source), "--settings", settings]
                 codes.append(cli.main([*arguments, "--threads", "1"]))
         arguments = ["predict", str(run), str(scan), "-o", str(folder / "out.nii.gz"), "--modality", modality]

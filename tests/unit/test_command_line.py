@@ -17,11 +17,12 @@ from archives import VALUES, btcv_case, chaos_case
 from snakemake_logger_plugin_ssc import TimeLeft, repair
 from ssc import cli, matrix
 from ssc.cli import main
-from ssc.config import Settings, preprocessing
-from ssc.data.sources import SOURCES
+from ssc.config import Settings
+from ssc.data.sources import ARCHIVES
 from ssc.errors import DataError, logged
 from ssc.matrix import ROOT
 from ssc.runs import run_settings
+from ssc.tasks import tasks
 from ssc.whole import whole
 
 
@@ -65,7 +66,7 @@ def test_training_without_settings_says_how_to_make_them(tmp_path, capsys):
 
 def test_fewer_cases_than_the_splits_need_are_named_before_any_is_written(tmp_path, capsys):
     btcv_case(tmp_path / "btcv", "0001")
-    arguments = preprocessing(Settings(), "real", "smoke", matrix.tasks()["abdomen"], "ct")
+    arguments = tasks()["abdomen"].to_case("ct", "real", "smoke")
     settings = json.dumps({"to_case": arguments, "values": VALUES["btcv"]})
     needed = ["--settings", settings, "--need", "0001", "0030"]
     assert main(["preprocess", "btcv", str(tmp_path / "btcv"), str(tmp_path / "cases"), *needed]) == 1
@@ -95,11 +96,22 @@ def test_scores_need_the_scans_of_every_modality_of_the_run(tmp_path, capsys, ra
     assert "expected --raw ct=FOLDER mri=FOLDER, found" in capsys.readouterr().err
 
 
-def test_a_dicom_folder_is_not_read_as_another_modality(tmp_path, capsys):
+def test_a_dicom_folder_is_not_read_as_another_modality(tmp_path, folded, capsys):
     chaos_case(tmp_path, "3")
     series = next(tmp_path.rglob("DICOM_anon"))
-    assert main(["predict", "run", str(series), "-o", str(tmp_path / "l.nii.gz"), "--modality", "ct"]) == 1
-    assert "its DICOM files say mri, expected ct" in capsys.readouterr().err
+    assert main(["predict", str(folded), str(series), "-o", str(tmp_path / "l.nii.gz"), "--modality", "ct"]) == 1
+    assert "its DICOM files say mr, expected ct, as ct that was given" in capsys.readouterr().err
+
+
+def test_dicom_names_a_modality_where_only_one_is_of_its_kind(tmp_path):
+    from ssc.inference import _modality
+
+    kinds = {"ct": "ct", "t1": "mr", "t2": "mr"}
+    predictor = SimpleNamespace(networks=kinds, kind=kinds.get)
+    assert _modality(predictor, tmp_path, None, "ct") == "ct" and _modality(predictor, tmp_path, "t2", "mr") == "t2"
+    for given, kind in ((None, "mr"), (None, None), ("pet", "mr")):
+        with pytest.raises(DataError, match=r"this run knows ct, t1, t2\. Give --modality"):
+            _modality(predictor, tmp_path, given, kind)
 
 
 def test_a_workflow_script_logs_a_users_mistake_as_one_line(tmp_path):
@@ -137,7 +149,8 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 def test_a_prediction_says_why_it_may_mean_nothing(run, modality, lowest, said):
     from ssc.inference import _doubts
 
-    predictor = SimpleNamespace(run=run, preprocessing={modality: {"box": "image"}})
+    kind = {"ct": "ct", "mri": "mr"}[modality]
+    predictor = SimpleNamespace(run=run, preprocessing={modality: {"box": "image"}}, kind=lambda _: kind)
     found = _doubts(predictor, sitk.GetImageFromArray(np.array([[[lowest, lowest + 60.0, 500.0]]])), modality)
     assert len(found) == len(said) and all(part in whole for part, whole in zip(said, found, strict=True))
 
@@ -147,10 +160,9 @@ def test_a_prediction_says_why_it_may_mean_nothing(run, modality, lowest, said):
                 "phantoms lits {0}/new"],
 )  # fmt: skip
 def test_an_unknown_archive_is_one_line_that_names_the_known(command, tmp_path, capsys):
-    assert set(matrix.archives()) <= set(SOURCES)
     assert cli.main(command.format(tmp_path).split()) == 1
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "lits" in said and all(name in said for name in SOURCES)
+    assert said.count("\n") == 1 and "lits" in said and all(name in said for name in ARCHIVES)
 
 
 def test_help_needs_no_configuration(tmp_path):

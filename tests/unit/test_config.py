@@ -8,7 +8,6 @@ import yaml
 from ssc import matrix
 from ssc.config import Settings, default_yaml
 from ssc.errors import RunError, SettingsError
-from ssc.presets import Presets
 from ssc.runs import run_settings
 
 VARIANTS = [name for name, v in matrix.variants().items() if not v.backbone and not v.settings.annotated]
@@ -21,25 +20,37 @@ def test_config_yaml_is_what_the_code_says():
     assert Settings.read(yaml.safe_load(CONFIG.read_text("utf-8"))) == Settings()
 
 
+def _intensity(modality, changes):
+    return {"modalities": {modality: {"intensity": changes}}}
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"sclae": "small"}, "unknown key 'sclae'; did you mean 'scale'?"),
         ({"losses": {"betta": 1}}, "unknown key 'losses.betta'; did you mean 'beta'?"),
-        ({"presets": {"heart": {"phantom": {"small": {"slices": {"stepps": 1}}}}}}, "did you mean 'steps'?"),
+        ({"tasks": {"heart": {"presets": {"phantom": {"small": {"slices": {"stepps": 1}}}}}}}, "did you mean 'steps'?"),
         (
-            {"presets": {"heart": {"real": {"small": {"class_ratios": [1]}}}}},
-            "heart.real.small.class_ratios has 1 values",
+            {"tasks": {"heart": {"presets": {"real": {"small": {"class_ratios": [1]}}}}}},
+            "presets.real.small.class_ratios has 1 values",
         ),
+        ({"tasks": {"hart": {"box": "paper"}}}, "no such task; there are abdomen, heart"),
+        ({"tasks": {"heart": {"backbone": "unet"}}}, "only box, presets, modalities can be changed here"),
+        ({"tasks": {"heart": {"box": "papier"}}}, "box = 'papier'"),
         ({"scale": "tiny"}, "scale = 'tiny'"),
         ({"losses": {"tau": 0}}, "losses.tau = 0"),
-        ({"ct_window_hu": [275, -125]}, "the first must be less than the second"),
-        ({"mri_percentiles": [0.5, 995]}, "mri_percentiles.1 = 995"),
-        ({"presets": {"abdomen": {"real": {"small": {"spacing_mm": [0, 4, 4]}}}}}, "spacing_mm.0 = 0"),
+        ({"tasks": {"abdomen": _intensity("ct", {"clip": [275, -125]})}}, "the first must be less than the second"),
+        ({"tasks": {"abdomen": _intensity("mri", {"clip": [0.5, 995]})}}, "percentiles lie between 0 and 100"),
+        ({"tasks": {"abdomen": _intensity("ct", {"clipp": [0, 1]})}}, "did you mean 'clip'?"),
         (
-            {"presets": {"heart": {"real": {"small": {"slices": {"crop": [5, 128, 128]}}}}}},
+            {"tasks": {"abdomen": {"presets": {"real": {"small": {"spacing_mm": [0, 4, 4]}}}}}},
+            "small: spacing_mm.0 = 0",
+        ),
+        (
+            {"tasks": {"heart": {"presets": {"real": {"small": {"slices": {"crop": [5, 128, 128]}}}}}}},
             "slices.crop has 5 slices, expected 3",
         ),
+        ({"tasks": {"heart": {"presets": {"real": {"medum": {}}}}}}, "scale 'medum'; known: smoke, small, paper"),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(values, message):
@@ -101,10 +112,6 @@ def test_a_claim_on_what_is_not_there_is_refused(monkeypatch, fault):
     monkeypatch.setattr(matrix, "_matrix", lambda: whole | {"claims": [whole["claims"][0] | fault]})
     with pytest.raises(SettingsError, match="claim 'The module and its auxiliary loss"):
         matrix.claims.__wrapped__("abdomen")
-
-
-def test_every_task_has_presets():
-    assert set(Presets.model_fields) == set(matrix.tasks())
 
 
 def test_a_run_is_found_again_by_its_folder():

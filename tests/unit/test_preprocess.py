@@ -10,7 +10,7 @@ from ssc.data.scan import Scan
 
 SPACING, PLANE = (8.0, 4.0, 4.0), 48
 ABDOMEN = {
-    "orientation": "RAS", "spacing_mm": SPACING, "plane": PLANE, "box": "body", "clip": (-1000.0, 1000.0),
+    "kind": "ct", "orientation": "RAS", "spacing_mm": SPACING, "plane": PLANE, "box": "body", "clip": (-1000.0, 1000.0),
     "clip_unit": "value", "z_score": "body", "classes": 2,
 }  # fmt: skip
 HEART = {
@@ -149,7 +149,7 @@ def test_a_hearts_slices_are_coronal(orientation, oblique_deg, tmp_path):
 
 def test_the_honest_box_does_not_look_at_the_label():
     scan = _ball_scan()
-    moved = Scan(scan.case, scan.modality, scan.image, sitk.Cast(scan.image < -800, sitk.sitkUInt8))
+    moved = Scan(scan.case, scan.source, scan.image, sitk.Cast(scan.image < -800, sitk.sitkUInt8))
     a, b = (to_case(s, **HEART).image for s in (scan, moved))
     assert np.array_equal(sitk.GetArrayFromImage(a), sitk.GetArrayFromImage(b))
     assert a.GetOrigin() == b.GetOrigin()
@@ -167,7 +167,7 @@ def test_the_papers_box_is_centred_on_the_label():
 
 def test_a_paper_box_without_a_label_map_is_the_honest_one():
     scan = _ball_scan()
-    unlabelled = Scan(scan.case, scan.modality, scan.image, None)
+    unlabelled = Scan(scan.case, scan.source, scan.image, None)
     a, b = (to_case(unlabelled, **HEART | {"box": box}).image for box in ("paper", "image"))
     assert np.array_equal(sitk.GetArrayFromImage(a), sitk.GetArrayFromImage(b))
 

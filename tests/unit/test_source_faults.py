@@ -28,7 +28,7 @@ from ssc.data.dicom import read_dicom
 from ssc.data.nifti import read_nifti
 from ssc.data.reading import read_image
 from ssc.data.scan import check_image, map_labels
-from ssc.data.sources import SOURCES, source
+from ssc.data.sources import ARCHIVES, source
 from ssc.errors import DataError, MissingDataError
 
 
@@ -49,7 +49,7 @@ def assert_says(message: str, *parts: str) -> None:
 # Folders
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", ARCHIVES)
 @pytest.mark.parametrize("present", [False, True])
 def test_missing_raw_folder(tmp_path, name, present):
     folder = tmp_path / "raw"

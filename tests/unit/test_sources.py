@@ -21,7 +21,7 @@ from archives import (
     write_slice,
 )
 
-from ssc.data.dicom import dicom_modality, read_dicom
+from ssc.data.dicom import dicom_kind, read_dicom
 from ssc.data.nifti import read_nifti
 from ssc.data.reading import read_image
 from ssc.data.scan import check_same_geometry
@@ -30,7 +30,7 @@ from ssc.data.sources import source
 
 def test_btcv_case_is_read_with_our_labels(btcv):
     scan = read_btcv(btcv[0])
-    assert (scan.case, scan.modality) == ("0007", "ct")
+    assert (scan.case, scan.source) == ("0007", "btcv")
     assert scan.image.GetPixelID() == sitk.sitkFloat32
     assert scan.label.GetPixelID() == sitk.sitkUInt8
     np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.image).T, 2 * image_array(7) - 1000)
@@ -41,7 +41,7 @@ def test_btcv_case_is_read_with_our_labels(btcv):
 def test_mmwhs_case_is_read_with_our_labels(mmwhs, capsys):
     folder, name, image, label = mmwhs
     scan = read_mmwhs(folder, name)
-    assert (scan.case, scan.modality) == ("1007", name.removeprefix("mmwhs_"))
+    assert (scan.case, scan.source) == ("1007", name)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(scan.image).T, nib.load(image).get_fdata())
     np.testing.assert_array_equal(label_of(scan), label_array((1, 2, 3, 4, 0)))
     check_same_geometry(scan.image, scan.label, "mmwhs")
@@ -118,8 +118,8 @@ def test_users_own_scan_may_be_nifti_or_dicom(btcv, chaos):
     assert read_image(folder).image.GetSize() == SIZE
 
 
-@pytest.mark.parametrize(("tag", "expected"), [("CT", "ct"), ("MR", "mri"), ("PT", None)])
-def test_dicom_modality(tmp_path, tag, expected):
+@pytest.mark.parametrize(("tag", "expected"), [("CT", "ct"), ("MR", "mr"), ("PT", None)])
+def test_dicom_kind(tmp_path, tag, expected):
     for index in range(2):
         write_slice(tmp_path / f"{index}.dcm", image_array(1)[..., index].T, (0, 0, 5.0 * index), modality=tag)
-    assert dicom_modality(tmp_path) == expected
+    assert dicom_kind(tmp_path) == expected

@@ -144,9 +144,10 @@ def test_captions_say_what_is_there(runs):
     rows = tables.tidy(table, runs)
     caption = tables.page(table, rows).caption
     assert "one split (4 CT results of 4 phantoms" in caption and "patients" not in caption and "†" not in caption
-    folds = table.model_copy(update={"draws": ("a", "b")})
+    folds, rows = table.model_copy(update={"draws": ("a", "b")}), rows.assign(splits="a b")
     assert "2 draws pooled (4 CT" in _markdown(folds, rows)  # as many people as results: disjoint
     assert "2 draws pooled, which overlap (4 CT" in _markdown(folds, rows.assign(patients=3))
+    assert "results of b of 2 draws (4 CT" in _markdown(folds, rows.assign(splits="b"))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from safetensors.numpy import load_file
 
 from ssc import matrix
-from ssc.config import Settings, preprocessing
+from ssc.config import Settings
 from ssc.data.preprocess import write_cases
 from ssc.data.scan import Scan
 from ssc.errors import RunError
@@ -50,7 +50,7 @@ def project(tmp_path, monkeypatch):
         write_cases(
             (_scan(case, modality, generator) for case in ids),
             matrix.cases_folder(run.data, run.scale, run.task, modality),
-            **preprocessing(Settings(), run.data, run.scale, matrix.tasks()[run.task], modality) | {"plane": 40},
+            **matrix.tasks()[run.task].to_case(modality, run.data, run.scale) | {"plane": 40},
         )
     run.folder.mkdir(parents=True)
     fewer = settings.optimiser.model_copy(update={"steps": 12, "save_every": 2})

@@ -27,7 +27,6 @@ from ssc.errors import DataError, MissingDataError
 
 CASES = {"btcv": ("0002", "0010"), "chaos": ("2", "10"), "mmwhs_mri": ("1001", "1010")}
 SPACING_MM = {"btcv": [2, 2, 5], "chaos": [1.5, 1.5, GAP_MM], "mmwhs_mri": [2, 2, 5]}
-MODALITY = {"btcv": "ct", "chaos": "mri", "mmwhs_mri": "mri"}
 
 
 def write_case(folder, name, case):
@@ -50,7 +49,7 @@ def test_manifest_describes_every_file(tmp_path, name):
     wrapped = []
     found = manifest(name, tmp_path, VALUES[name], lambda cases: wrapped.extend(cases) or wrapped)
     assert wrapped == list(CASES[name])
-    assert (found["source"], found["modality"]) == (name, MODALITY[name])
+    assert found["source"] == name
     assert found["listing"] == listing(tmp_path, name)
     assert tuple(found["cases"]) == CASES[name]
     files = {}
@@ -151,7 +150,7 @@ def test_doctors_command_names_the_splits_cases_that_are_not_there(tmp_path, cap
     assert main(["doctor", str(tmp_path)]) == (0 if complete else 1)
     shown = capsys.readouterr().out.splitlines()
     assert [line.split(";")[0] for line in shown[:20]] == [f"mmwhs_ct {case}: ok" for case in cases]
-    assert ("not there, but named in config/splits.yaml: mmwhs_mri 1019, mmwhs_mri 1020" in shown) == (not complete)
+    assert ("not there, but named in a split: mmwhs_mri 1019, mmwhs_mri 1020" in shown) == (not complete)
 
 
 def _relabelled(tmp_path, change):

@@ -15,7 +15,7 @@ from archives import AFFINE, SIZE, btcv_case, image_array, label_array, read_btc
 from ssc import cli
 from ssc.config import Settings
 from ssc.data import writing
-from ssc.data.dicom import dicom_modality, read_dicom
+from ssc.data.dicom import dicom_kind, read_dicom
 from ssc.data.nifti import read_nifti
 from ssc.data.scan import without_padding
 from ssc.data.writing import write_image, write_labels_like
@@ -203,7 +203,7 @@ def test_of_two_volumes_one_is_asked_for(tmp_path):
     with pytest.raises(DataError, match=r"2 series found.*series 1\.2\.3\.4, 8 slices.*Choose one by --series"):
         read_dicom(tmp_path)
     (image, _), files = read_dicom(tmp_path, "1.2.3.5")
-    assert image.GetSize()[2] == len(files) == 6 and dicom_modality(tmp_path, "1.2.3.5") == "ct"
+    assert image.GetSize()[2] == len(files) == 6 and dicom_kind(tmp_path, "1.2.3.5") == "ct"
     with pytest.raises(DataError, match=r"no series 1\.2\.3\.7; expected one of"):
         read_dicom(tmp_path, "1.2.3.7")
 
@@ -233,7 +233,7 @@ def test_slices_that_cannot_be_read_are_no_shorter_volume(tmp_path):
 def test_padding_of_an_mri_is_air(tmp_path):
     array = np.full((4, 6, 6), 100.0, np.float32)
     array[:, 0], array[:, 1] = -2000, 0
-    found = sitk.GetArrayFromImage(without_padding(sitk.GetImageFromArray(array), "mri"))
+    found = sitk.GetArrayFromImage(without_padding(sitk.GetImageFromArray(array), "mr"))
     assert np.array_equal(found, np.maximum(array, 0))
     assert sitk.GetArrayFromImage(without_padding(sitk.GetImageFromArray(array), "ct")).min() == -2000
 

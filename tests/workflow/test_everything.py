@@ -161,8 +161,7 @@ def test_a_killed_workflow_goes_on_once_its_lock_is_cleared(made, tmp_path):
     project.folder = tmp_path / "project"
     shutil.copytree(made.folder, project.folder)
     target = RUN.replace("smoke", "small") + "/weights.safetensors"
-    project.edit("ssc/presets.py", '"save_every": 100', '"save_every": 3')
-    project.run("python -m ssc config > new.yaml && mv new.yaml config/config.yaml")
+    project.edit("config/scales.yaml", "save_every: 100", "save_every: 3")
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(project.folder)}
     snakemake = subprocess.Popen(
         ["snakemake", "--cores", "2", target], cwd=project.folder, env=environment, start_new_session=True,

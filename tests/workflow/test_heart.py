@@ -43,7 +43,7 @@ def test_the_quirks_of_the_archive_are_noted(hearts):
 
 
 def test_another_box_makes_all_cases_anew(hearts):
-    jobs = hearts.jobs("snakemake --cores 2 --config heart_box=paper -- results/tables/table5.csv")
+    jobs = hearts.jobs("snakemake --cores 2 --config tasks='{heart: {box: paper}}' -- results/tables/table5.csv")
     assert jobs == {"preprocess": 2, "train": 4, "evaluate": 4, "table": 1}
 
 

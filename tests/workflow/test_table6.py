@@ -62,9 +62,9 @@ def test_a_second_run_has_nothing_to_do(made):
     [
         ("losses='{gamma: 0.7}'", {"settings": 1, "train": 1, "evaluate": 1, "table": 1}),
         ("losses='{alpha: 0.7}'", ALL_RUNS),
-        ("presets='{abdomen: {phantom: {small: {volumes: {steps: 7}}}}}'", {}),
-        ("presets='{abdomen: {phantom: {smoke: {volumes: {overlap: 0.5}}}}}'", {"evaluate": 4, "table": 1}),
-        ("presets='{abdomen: {phantom: {smoke: {slices: {steps: 7}}}}}'", {}),  # of 2D backbones
+        ("tasks='{abdomen: {presets: {phantom: {small: {volumes: {steps: 7}}}}}}'", {}),
+        ("tasks='{abdomen: {presets: {phantom: {smoke: {volumes: {overlap: 0.5}}}}}}'", {"evaluate": 4, "table": 1}),
+        ("tasks='{abdomen: {presets: {phantom: {smoke: {slices: {steps: 7}}}}}}'", {}),  # of 2D backbones
         ("btcv=/elsewhere", {}),
     ],
 )

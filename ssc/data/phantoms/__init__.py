@@ -8,9 +8,9 @@ from pathlib import Path
 
 import filelock
 
-from ssc import matrix
 from ssc.data.phantoms import abdomen, heart
 from ssc.errors import DataError
+from ssc.tasks import source_cases
 
 # What writes some cases of an archive into a folder.
 WRITERS: dict[str, Callable[[Path, Sequence[str]], None]] = {
@@ -35,5 +35,5 @@ def ensure(source: str, folder: Path) -> None:
             return
         partial = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(partial, ignore_errors=True)
-        WRITERS[source](partial, matrix.archive_cases(source))
+        WRITERS[source](partial, source_cases(source))
         partial.replace(folder)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ssc.data.sources.nifti_pairs import NiftiPairs
+from ssc.data.sources.nifti_pairs import numbered_pairs
 
-BTCV = NiftiPairs(
+BTCV = numbered_pairs(
     name="btcv",
-    MODALITY="ct",
-    FOLDER="RawData/Training",
-    WHERE="RawData.zip at https://www.synapse.org/#!Synapse:syn3193805/wiki/217789 (needs a Synapse account)",
+    kind="ct",
+    folder="RawData/Training",
     image="img/img{case}.nii.gz",
     label="label/label{case}.nii.gz",
+    where="RawData.zip at https://www.synapse.org/#!Synapse:syn3193805/wiki/217789 (needs a Synapse account)",
     label_values=((0, 13),),
     hounsfield=True,
 )

@@ -10,8 +10,9 @@ import SimpleITK as sitk
 from PIL import Image
 
 from ssc.data.dicom import dicom_files, read_dicom
-from ssc.data.scan import Scan, check_image, check_labelled, check_units, map_labels, without_padding
+from ssc.data.scan import Scan, check_image, check_labelled, check_units, map_labels
 from ssc.errors import DataError, MissingDataError
+from ssc.tasks import natural
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Archive:
     members: str
 
 
-MODALITY = "mri"
+KIND = "mr"
 FOLDER = "Train_Sets/MR"
 LAYOUT = f"{FOLDER}/<case>/T2SPIR/DICOM_anon/*.dcm and {FOLDER}/<case>/T2SPIR/Ground/*.png"
 WHERE = "CHAOS_Train_Sets.zip at https://zenodo.org/records/3431873 (CC BY-NC-SA 4.0)"
@@ -52,7 +53,7 @@ def candidates(folder: Path) -> list[str]:
             f"chaos: no cases in {folder}. Expected {LAYOUT} there. The workflow fetches "
             f"{WHERE}; unpack it there yourself, or use data=phantom, which needs no download."
         )
-    return sorted(found, key=int)
+    return sorted(found, key=natural)
 
 
 def files(folder: Path, case: str) -> list[Path]:
@@ -80,14 +81,14 @@ def read(folder: Path, case: str, values: list[tuple[int, int]]) -> Scan:
     if 2 * len(slices) < len(given):  # a label map beside each
         raise DataError(f"chaos {case}: {slices[0].parent}: expected one series; {notes[0]}. Unpack it again.")
     check_image(image, f"chaos {case}")
-    notes = (*notes, *check_units(image, MODALITY, f"chaos {case}"))
+    notes = (*notes, *check_units(image, KIND, f"chaos {case}"))
     grounds = [file.parent.parent / "Ground" / f"{file.stem}.png" for file in slices]
     columns, rows, _ = image.GetSize()
     labels = [_read_labels(file, (rows, columns), values, f"chaos {case} {file.name}") for file in grounds]
     check_labelled(np.stack(labels), f"chaos {case}")
     label = sitk.GetImageFromArray(np.stack(labels))
     label.CopyInformation(image)
-    return Scan(case, MODALITY, without_padding(image, MODALITY), label, notes)
+    return Scan(case, "chaos", image, label, notes)
 
 
 def _read_labels(file: Path, shape: tuple[int, int], values: list[tuple[int, int]], name: str) -> np.ndarray:

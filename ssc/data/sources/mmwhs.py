@@ -7,7 +7,7 @@ import sys
 import numpy as np
 from scipy import ndimage
 
-from ssc.data.sources.nifti_pairs import NiftiPairs
+from ssc.data.sources.nifti_pairs import numbered_pairs
 
 WHERE = (
     "the training data of MM-WHS 2017, which its organisers hand out after registration "
@@ -49,23 +49,23 @@ def _without_specks(labels: np.ndarray, name: str) -> np.ndarray:
     return np.where(np.isin(parts, specks), 0, labels)
 
 
-CT = NiftiPairs(
+CT = numbered_pairs(
     name="mmwhs_ct",
-    MODALITY="ct",
-    FOLDER="ct_train",
-    WHERE=WHERE,
+    kind="ct",
+    folder="ct_train",
     image="ct_train_{case}_image.nii.gz",
     label="ct_train_{case}_label.nii.gz",
+    where=WHERE,
     label_values=LABEL_VALUES,
     mend=_mend_ct,
 )
-MRI = NiftiPairs(
+MRI = numbered_pairs(
     name="mmwhs_mri",
-    MODALITY="mri",
-    FOLDER="mr_train",
-    WHERE=WHERE,
+    kind="mr",
+    folder="mr_train",
     image="mr_train_{case}_image.nii.gz",
     label="mr_train_{case}_label.nii.gz",
+    where=WHERE,
     label_values=LABEL_VALUES,
     mend=_mend_mri,
 )

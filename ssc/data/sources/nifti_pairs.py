@@ -1,4 +1,4 @@
-"""Archives that hold two NIfTI files a case: the image and its label map."""
+"""Raw scans that are two NIfTI files a case: the image and its label map."""
 
 from __future__ import annotations
 
@@ -19,41 +19,53 @@ from ssc.data.scan import (
     check_units,
     map_labels,
     unit_notes,
-    without_padding,
 )
 from ssc.errors import DataError, MissingDataError
+from ssc.tasks import natural
+
+Ranges = tuple[tuple[int, int], ...]
+Pairs = dict[str, tuple[Path, Path]]  # case -> image and label map, of which one may be missing
 
 
 def _as_they_are(labels: np.ndarray, case: str) -> np.ndarray:
     return labels
 
 
+def of_patterns(root: Path, image: str, label: str) -> Pairs:
+    """Every case with an image or a label map below ``root``; patterns hold ``{case}``. Hidden files are none."""
+    found = set()
+    for pattern in (image, label):
+        before, after = pattern.split("{case}")
+        names = (file.relative_to(root).as_posix() for file in root.glob(pattern.format(case="*")))
+        found.update(name.removeprefix(before).removesuffix(after) for name in names)
+    return {
+        case: (root / image.format(case=case), root / label.format(case=case))
+        for case in found
+        if not case.startswith(".")
+    }
+
+
 @dataclass(frozen=True)
 class NiftiPairs:
-    """One archive; what every source offers has the names that ``ssc.data.sources`` gives it.
+    """Some raw scans; what every source offers has the names that ``ssc.data.sources`` gives it.
 
-    ``image`` and ``label``: file names below ``FOLDER``, with ``{case}`` for the number. ``label_values``: ranges
-    of all values that a label map may hold. ``mend``: the label map (z, y, x) of a case without its known faults.
-    ``hounsfield``: its intensities are in these units.
+    ``find``: a folder's cases. ``label_values``: ranges of all values that a label map may hold; None: those asked
+    for. ``mend``: the label map (z, y, x) of a case without its known faults. ``hounsfield``: intensities are in
+    these units.
     """
 
     name: str
-    MODALITY: str
+    KIND: str
     FOLDER: str
+    LAYOUT: str
     WHERE: str
-    image: str
-    label: str
-    label_values: tuple[tuple[int, int], ...]
+    find: Callable[[Path], Pairs]
+    label_values: Ranges | None
     mend: Callable[[np.ndarray, str], np.ndarray] = _as_they_are
     hounsfield: bool = False
 
-    @property
-    def LAYOUT(self) -> str:  # noqa: N802 - a constant, as in a module
-        """Where the files of a case are expected."""
-        return " and ".join(f"{self.FOLDER}/{pattern.format(case='NNNN')}" for pattern in (self.image, self.label))
-
     def cases(self, folder: Path) -> list[str]:
-        """Case ids ('0001', …) in numerical order. Raises MissingDataError, DataError for half a case."""
+        """Case ids in natural order. Raises MissingDataError, DataError for half a case."""
         found = self.candidates(folder)
         for case in found:
             self.files(folder, case)
@@ -61,30 +73,25 @@ class NiftiPairs:
 
     def candidates(self, folder: Path) -> list[str]:
         """Ids of all cases with an image or a label map. Raises MissingDataError where there are none."""
-        root = Path(folder) / self.FOLDER
-        found = set()
-        for pattern in (self.image, self.label):
-            before, after = pattern.split("{case}")
-            names = (file.relative_to(root).as_posix() for file in root.glob(pattern.format(case="*")))
-            found.update(name.removeprefix(before).removesuffix(after) for name in names)
-        found = {case for case in found if case.isdigit()}
+        found = self.find(Path(folder))
         if not found:
             raise MissingDataError(
-                f"{self.name}: no cases in {folder}. Expected {self.LAYOUT} there. "
-                f"Get {self.WHERE} and unpack it there, or use data=phantom, which needs no download."
+                f"{self.name}: no cases in {folder}. Expected {self.LAYOUT} there. {self.WHERE} See docs/data.md."
             )
-        return sorted(found, key=int)
+        return sorted(found, key=natural)
 
     def files(self, folder: Path, case: str) -> list[Path]:
         """Image and label map of a case. Raises DataError when one is missing."""
-        image, label = (Path(folder) / self.FOLDER / part.format(case=case) for part in (self.image, self.label))
-        missing = [file.name for file in (image, label) if not file.is_file()]
+        pair = self.find(Path(folder)).get(case)
+        if pair is None:
+            raise DataError(f"{self.name} {case}: not in {folder}, expected {self.LAYOUT}.")
+        missing = [file.name for file in pair if not file.is_file()]
         if missing:
             raise DataError(
-                f"{self.name} {case}: expected {image} and {label}, found no {', no '.join(missing)}. "
+                f"{self.name} {case}: expected {pair[0]} and {pair[1]}, found no {', no '.join(missing)}. "
                 f"Unpack the archive again."
             )
-        return [image, label]
+        return list(pair)
 
     def read(self, folder: Path, case: str, values: list[tuple[int, int]]) -> Scan:
         """The scan of a case; ``values``: first and last source value of our labels 1, 2, ….
@@ -97,13 +104,24 @@ class NiftiPairs:
         check_oriented(volume, image_file)
         check_image(volume.image, image_name)
         check_same_geometry(volume.image, source.image, image_name)
-        notes = unit_notes(volume.image, self.MODALITY)
+        notes = unit_notes(volume.image, self.KIND)
         if self.hounsfield:
-            notes = check_units(volume.image, self.MODALITY, image_name)
+            notes = check_units(volume.image, self.KIND, image_name)
+        accepted = self.label_values if self.label_values is not None else ((0, 0), *values)
         labels = self.mend(sitk.GetArrayFromImage(source.image), case)
-        labels = map_labels(labels, values, label_name, self.label_values)
+        labels = map_labels(labels, values, label_name, list(accepted))
         check_labelled(labels, label_name)
         label = sitk.GetImageFromArray(labels)
         label.CopyInformation(volume.image)
-        image = without_padding(volume.image, self.MODALITY)
-        return Scan(case, self.MODALITY, image, label, (*volume.notes, *notes))
+        return Scan(case, self.name, volume.image, label, (*volume.notes, *notes))
+
+
+def numbered_pairs(name: str, kind: str, folder: str, image: str, label: str, where: str, **options) -> NiftiPairs:
+    """An archive whose cases are numbers; ``image``, ``label``: file names below ``folder``, with ``{case}``."""
+
+    def find(top: Path) -> Pairs:
+        return {case: pair for case, pair in of_patterns(top / folder, image, label).items() if case.isdigit()}
+
+    layout = " and ".join(f"{folder}/{pattern.format(case='NNNN')}" for pattern in (image, label))
+    place = f"Get {where} and unpack it there, or use data=phantom, which needs no download."
+    return NiftiPairs(name, kind, folder, layout, place, find, **options)

@@ -1,0 +1,490 @@
+"""A task proposed from folders of labelled scans: structures, grid, intensities, steps, splits, a table, and why.
+
+What is written must train as it stands, and is the user's to change.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ssc import matrix
+from ssc.data.nifti import read_nifti
+from ssc.data.preprocess import body_box
+from ssc.data.scan import LABEL_ROUNDING, Scan
+from ssc.data.sources.layouts import ENDINGS, Description, of_modality, read_amos, read_msd, read_nnunet
+from ssc.data.sources.nifti_pairs import of_patterns
+from ssc.data.splits import VALIDATION, fold_splits, splits_yaml
+from ssc.errors import DataError, MissingDataError, SettingsError
+from ssc.settings import nearest
+from ssc.tasks import FOLDER, Intensity, Modality, natural, read_task
+from ssc.whole import whole
+
+PLANE, SMOKE_PLANE = 96, 64  # multiples of 32, which every backbone takes
+METHODS = ("joint_plain", "joint_v2", "ours")
+HOUNSFIELD_AIR = -500  # what has values below is CT
+SMALL_STRUCTURE = 0.2  # of the largest one's volume: drawn twice as often
+# Colour-blind-safe (Okabe and Ito), then fainter ones; outlines are a shade darker.
+COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
+OUTLINES = ("#b37a00", "#2f86b8", "#00704f", "#b8ab14", "#004f80", "#9c4400", "#a14f7f", "#666666")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user said of one modality: its folder, and its cases' ids as globs."""
+
+    folder: str
+    cases: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one case's files hold, in the task's orientation unless said."""
+
+    slices_along: str  # the patient's axis of the largest spacing: R, A or S
+    spacing_mm: dict[str, float]  # by axis of the patient
+    extent_mm: dict[str, float]
+    body_mm: dict[str, float]
+    volumes_ml: tuple[float, ...]  # by structure
+    window: tuple[float, float]  # 0.5 and 99.5 percentile inside the structures
+
+
+def wish(scans: str, cases: Sequence[str]) -> tuple[str, Wish]:
+    """Of MODALITY=FOLDER and all MODALITY=IDS, as they are typed. Raises SettingsError, DataError."""
+    modality, found, folder = scans.partition("=")
+    if not found or not folder:
+        raise SettingsError(f"{scans}: expected MODALITY=FOLDER")
+    own = [ids for name, _, ids in (entry.partition("=") for entry in cases) if name == modality]
+    return modality, Wish(folder, tuple(case for ids in own for case in _ids(ids)) or ("*",))
+
+
+def _ids(text: str) -> list[str]:
+    if not text.startswith("@"):
+        return text.split(",")
+    path, _, condition = text[1:].rpartition(":")
+    column, _, value = condition.partition("=")
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"case", column} <= set(rows[0]):
+        raise DataError(
+            f"{path}: expected the columns case and {column}, found {', '.join(rows[0]) if rows else 'none'}"
+        )
+    return [row["case"] for row in rows if row[column] == value]
+
+
+def propose(
+    name: str,
+    wishes: Mapping[str, Wish],
+    backbones: Sequence[str],
+    folds: int = 5,
+    repeats: int = 1,
+    layout: str | None = None,
+    patterns: tuple[str, str] | None = None,
+    structures: Sequence[str] = (),
+    splits: Path | None = None,
+    test: Sequence[str] = (),
+    patients: Mapping[str, str] | None = None,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> Path:
+    """Look at every case, then write ``config/tasks/NAME.yaml``. Raises DataError or SettingsError, and writes nothing.
+
+    ``patterns``: of image and label map, with ``{case}``, where the layout is pairs. ``structures``: names that are in
+    the folders' dataset.json, or NAME=VALUE. ``splits``: nnU-Net's splits_final.json or a datalist with folds;
+    ``test``: cases for the test part of each of its folds. ``patients``: case -> patient.
+    """
+    path = FOLDER / f"{name}.yaml"
+    _check_names(name, wishes, backbones, path)
+    found = {modality: _detect(modality, wish, layout, patterns) for modality, wish in wishes.items()}
+    values = _structures({modality: description for modality, (_, description) in found.items()}, structures)
+    modalities = {modality: chosen for modality, (chosen, _) in found.items()}
+    seen = {modality: _look(name, modality, modalities[modality], values, progress) for modality in modalities}
+    cases = {modality: list(of_case) for modality, of_case in seen.items()}
+    if splits:
+        parts = _given_splits(splits, cases, test, patients or {})
+    else:
+        parts = fold_splits(cases, folds, repeats, patients)
+    text = _text(name, wishes, modalities, values, seen, backbones, parts, patients or {})
+    with whole(path) as partial:
+        partial.write_text(text, "utf-8")
+        read_task(partial, name)
+    return path
+
+
+def _check_names(name: str, wishes: Mapping[str, Wish], backbones: Sequence[str], path: Path) -> None:
+    for word in (name, *wishes):
+        if not word.isidentifier() or word != word.lower():
+            raise SettingsError(f"'{word}': names are small letters, digits and _, and begin with a letter")
+    if path.exists():
+        raise SettingsError(f"{path}: is there already; edit it, or remove it first")
+    if name in matrix.tables():
+        raise SettingsError(f"'{name}': a table has this name; choose another")
+    if len(wishes) < 2:
+        raise SettingsError("expected at least two modalities, each as NAME=FOLDER")
+    for backbone in backbones:
+        if backbone not in matrix.backbones():
+            raise SettingsError(f"backbone '{backbone}'; {nearest(backbone, matrix.backbones())}")
+    for method in _methods(backbones):
+        if method not in matrix.variants():
+            raise SettingsError(f"variant '{method}' is missing in config/matrix.yaml; add {{ like: …, backbone: … }}")
+
+
+def _methods(backbones: Sequence[str]) -> list[str]:
+    """The proposed table's methods: those of the task's backbone, then of the others."""
+    return [method if first else f"{method}_{b}" for first, b in _marked(backbones) for method in METHODS]
+
+
+def _marked(backbones: Sequence[str]) -> list[tuple[bool, str]]:
+    return [(place == 0, backbone) for place, backbone in enumerate(backbones)]
+
+
+# What lies in the folders
+
+
+def _detect(
+    modality: str, wish: Wish, layout: str | None, patterns: tuple[str, str] | None
+) -> tuple[Modality, Description]:
+    folder = Path(wish.folder).expanduser()
+    if not folder.is_dir():
+        raise MissingDataError(f"{modality}: {folder} is no folder. Expected labelled scans there.")
+    layout = layout or ("pairs" if patterns else _layout_of(folder))
+    kind = "ct" if modality.startswith("ct") else "mr"
+    images = labels = None
+    if layout == "pairs":
+        images, labels = patterns or _patterns_of(folder)
+        description = Description({}, "", of_patterns(folder, images, labels))
+    else:
+        read = {"nnunet": read_nnunet, "msd": read_msd, "amos": lambda top: read_amos(top, kind)}
+        description = read[layout](folder)
+    if layout != "amos":
+        kind = "ct" if _is_ct(description) else "mr"
+    accepted = sorted(set(description.label_values.values()))
+    chosen = Modality(
+        kind=kind,
+        layout=layout,
+        folder=wish.folder,
+        images=images,
+        labels=labels,
+        cases=wish.cases,
+        label_values=tuple((value, value) for value in accepted) or None,
+        intensity=Intensity(clip=(0.5, 99.5), unit="percentile_of_nonzero", z_score="box"),  # until scans were seen
+    )
+    source = of_modality(modality, chosen)
+    return chosen, Description(description.label_values, description.channel, source.find(folder))
+
+
+def _layout_of(folder: Path) -> str:
+    path = folder / "dataset.json"
+    if not path.is_file():
+        if list(folder.glob("imagesTr/*_0000.nii*")):
+            raise MissingDataError(
+                f"{folder}: imagesTr is nnU-Net's, but there is no dataset.json. Expected one with the labels' names."
+            )
+        return "pairs"
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: no JSON ({error}).") from None
+    if "channel_names" in content:
+        return "nnunet"
+    names = [Path(row["image"]).name for row in content.get("training", []) if isinstance(row, dict) and "image" in row]
+    return "amos" if names and all(name.startswith("amos_") for name in names) else "msd"
+
+
+def _patterns_of(folder: Path) -> tuple[str, str]:
+    """Of plain pairs: the two folders whose files have the same names. Raises DataError where that is not so."""
+    folders = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and _nifti(entry)]
+    if len(folders) != 2:
+        names = ", ".join(entry.name for entry in folders) or "none"
+        raise DataError(
+            f"{folder}: folders with NIfTI files: {names}; expected two, of images and of label maps. Or name the "
+            f"files: --images 'images/{{case}}.nii.gz' --labels 'labels/{{case}}.nii.gz'."
+        )
+    words = ("lab", "seg", "mask", "truth", "gt")
+    labelled = [entry for entry in folders if any(word in entry.name.lower() for word in words)]
+    if len(labelled) != 1:
+        raise DataError(f"{folder}: which of {folders[0].name} and {folders[1].name} holds label maps? Give --labels.")
+    (labels,) = labelled
+    (images,) = (entry for entry in folders if entry is not labels)
+    endings = {ending for entry in folders for name in _nifti(entry) for ending in [_ending(name)]}
+    if len(endings) != 1:
+        raise DataError(f"{folder}: files end in {' and '.join(sorted(endings))}, expected one ending for all.")
+    (ending,) = endings
+    return f"{images.name}/{{case}}{ending}", f"{labels.name}/{{case}}{ending}"
+
+
+def _nifti(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir() if file.name.endswith(ENDINGS) and not file.name.startswith(".")]
+
+
+def _ending(name: str) -> str:
+    return next(ending for ending in ENDINGS if name.endswith(ending))
+
+
+def _is_ct(description: Description) -> bool:
+    """By its channel's name, else by the values of a first scan: air in Hounsfield units."""
+    if description.channel:
+        return description.channel.lower() == "ct"
+    images = [image for _, (image, _) in sorted(description.pairs.items()) if image.is_file()]
+    return bool(images) and float(sitk.GetArrayViewFromImage(read_nifti(images[0]).image).min()) < HOUNSFIELD_AIR
+
+
+Values = dict[str, dict[str, int]]  # structure -> modality -> value
+
+
+def _structures(found: dict[str, Description], wanted: Sequence[str]) -> Values:
+    """The structures that all modalities name, or those wanted; unnamed label values get names of their own."""
+    named = {modality: dict(description.label_values) for modality, description in found.items()}
+    for modality, description in found.items():
+        if not named[modality]:
+            given = dict(word.split("=") for word in wanted if "=" in word)
+            values = given.items() or ((f"structure_{v}", v) for v in _values_in(description) if v)
+            named[modality] = {structure: int(value) for structure, value in values}
+    shared = [
+        structure
+        for structure, value in next(iter(named.values())).items()
+        if value and structure != "ignore" and all(structure in of_one for of_one in named.values())
+    ]
+    asked = [word.partition("=")[0] for word in wanted]
+    for structure in asked:
+        if structure not in shared:
+            raise DataError(f"structure '{structure}' is not in every modality; {nearest(structure, shared)}")
+    if not (asked or shared):
+        each = "; ".join(f"{modality}: {', '.join(names)}" for modality, names in named.items())
+        raise DataError(f"no structure is named in every modality ({each}). Give --structures NAME=VALUE …")
+    return {
+        structure: {modality: of_one[structure] for modality, of_one in named.items()} for structure in asked or shared
+    }
+
+
+def _values_in(description: Description) -> list[int]:
+    """The whole numbers that label maps hold, in order."""
+    found: set[int] = set()
+    for _, label in description.pairs.values():
+        if label.is_file():
+            array = sitk.GetArrayViewFromImage(read_nifti(label).image)
+            found.update(int(v) for v in np.unique(np.round(array)) if np.abs(array - v).min() <= LABEL_ROUNDING)
+    return sorted(found)
+
+
+def _look(
+    name: str,
+    modality: str,
+    chosen: Modality,
+    values: Values,
+    progress: Callable[[Iterable[str]], Iterable[str]],
+) -> dict[str, Seen]:
+    """Every case of a modality, read with the checks that training relies on. Raises DataError at the first fault."""
+    source, folder = of_modality(f"{name}_{modality}", chosen), Path(chosen.folder).expanduser()
+    ranges = [(of_each[modality], of_each[modality]) for of_each in values.values()]
+    seen = {case: _see(source.read(folder, case, ranges), len(values)) for case in progress(source.cases(folder))}
+    for place, structure in enumerate(values):
+        if not any(one.volumes_ml[place] for one in seen.values()):
+            raise DataError(
+                f"{modality}: no label map of {folder} holds {structure} ({values[structure][modality]}), expected it "
+                f"in some. Leave it out: --structures with the others."
+            )
+    return seen
+
+
+def _see(scan: Scan, structures: int) -> Seen:
+    image, label = (sitk.DICOMOrient(x, "RAS") for x in (scan.image, scan.label))
+    spacing = dict(zip("RAS", image.GetSpacing(), strict=True))
+    extent = {axis: n * mm for (axis, mm), n in zip(spacing.items(), image.GetSize(), strict=True)}
+    _, size = body_box(image)
+    array, labels = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(label)
+    counts = np.bincount(labels.ravel(), minlength=structures + 1)[1:]
+    coarsest = max(spacing, key=spacing.get)
+    return Seen(
+        slices_along=coarsest if spacing[coarsest] > 1.2 * min(spacing.values()) else "S",
+        spacing_mm=spacing,
+        extent_mm=extent,
+        body_mm={axis: n * spacing[axis] for axis, n in zip("RAS", size, strict=True)},
+        volumes_ml=tuple((counts * np.prod(image.GetSpacing()) / 1000).tolist()),
+        window=tuple(np.percentile(array[labels > 0], (0.5, 99.5)).tolist()),
+    )
+
+
+# Splits from elsewhere
+
+
+def read_patients(path: Path) -> dict[str, str]:
+    """Case -> patient, from a CSV file with these two columns. Raises DataError."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"case", "patient"} <= set(rows[0]):
+        raise DataError(
+            f"{path}: expected the columns case and patient, found {', '.join(rows[0]) if rows else 'none'}"
+        )
+    return {row["case"]: row["patient"] for row in rows}
+
+
+def _given_splits(
+    path: Path, cases: dict[str, list[str]], test: Sequence[str], patients: Mapping[str, str]
+) -> dict[str, Any]:
+    """splits_final.json, or a datalist with folds; without a test list what a fold holds out is its test part."""
+    content = json.loads(path.read_text("utf-8"))
+    if isinstance(content, dict):
+        content = _of_datalist(path, content)
+    splits = {}
+    for number, fold in enumerate(content):
+        unknown = {*fold["train"], *fold["val"], *test} - {case for ids in cases.values() for case in ids}
+        if unknown:
+            raise DataError(f"{path}: fold {number} names {sorted(unknown, key=natural)[0]}, which is no case")
+        generator, split = np.random.default_rng([number]), {}
+        for modality, ids in cases.items():
+            train, held = ([case for case in ids if case in fold[part]] for part in ("train", "val"))
+            train = [case for case in train if case not in test]
+            if test:
+                validation, tested = [c for c in held if c not in test], [c for c in ids if c in test]
+            else:
+                validation = sorted(generator.permutation(train)[:VALIDATION].tolist(), key=natural)
+                train, tested = [case for case in train if case not in validation], held
+            split[modality] = {"train": train, "validation": validation, "test": tested}
+        splits[f"fold{number}"] = split
+    return splits
+
+
+def _of_datalist(path: Path, content: dict[str, Any]) -> list[dict[str, list[str]]]:
+    rows = content.get("training", [])
+    if not rows or not all("fold" in row and "image" in row for row in rows):
+        raise DataError(f"{path}: expected nnU-Net's splits_final.json, or a datalist whose cases have a fold")
+    of_fold: dict[int, list[str]] = {}
+    for row in rows:
+        stem = Path(row["image"]).name
+        of_fold.setdefault(int(row["fold"]), []).append(stem.removesuffix(_ending(stem)).removesuffix("_0000"))
+    everything = [case for ids in of_fold.values() for case in ids]
+    return [
+        {"train": [case for case in everything if case not in held], "val": held} for _, held in sorted(of_fold.items())
+    ]
+
+
+# The file
+
+
+def _text(
+    name: str,
+    wishes: Mapping[str, Wish],
+    modalities: dict[str, Modality],
+    values: Values,
+    seen: dict[str, dict[str, Seen]],
+    backbones: Sequence[str],
+    splits: dict[str, Any],
+    patients: Mapping[str, str],
+) -> str:
+    every = [one for of_case in seen.values() for one in of_case.values()]
+    along = Counter(one.slices_along for one in every).most_common(1)[0][0]
+    plane_axes = [axis for axis in "RAS" if axis != along]
+    finest = np.median([min(one.spacing_mm[axis] for axis in plane_axes) for one in every])
+    slice_mm = max(np.median([one.spacing_mm[along] for one in of_case.values()]) for of_case in seen.values())
+    whole_mm, body_mm = (
+        float(np.percentile([max(getattr(one, which)[axis] for axis in plane_axes) for one in every], 95))
+        for which in ("extent_mm", "body_mm")
+    )
+    box = "body" if body_mm < 0.85 * whole_mm else "image"
+    wide_mm = body_mm if box == "body" else whole_mm
+    in_plane_mm = _round(max(finest, wide_mm / PLANE))
+    counts = ", ".join(f"{len(of_case)} {modality}" for modality, of_case in seen.items())
+    lines = [
+        f"# Proposed by `ssc task` from {counts} scans; yours to change. What each key means: config/README.md. What a",
+        "# preset leaves out is config/scales.yaml's.",
+        f"title: {name.replace('_', ' ').capitalize()} in {' and '.join(seen)} that were never paired",
+        f"backbone: {backbones[0]}",
+        f"orientation: {''.join(plane_axes)}{along} # slices along {along}, the largest spacing of most scans",
+        f"box: {box} # the fields of view are up to {whole_mm:.0f} mm wide, what is in them {body_mm:.0f} mm",
+        f"draws: [{', '.join(splits)}]",
+        f"main_table: {name}",
+        "",
+        "# kind: ct has Hounsfield units, mr any. folder: where the scans lie on this machine; on another one give",
+        f"# --config tasks='{{{name}: {{modalities: {{{next(iter(seen))}: {{folder: /there}}}}}}}}'.",
+        "modalities:",
+    ]
+    for modality, chosen in modalities.items():
+        lines += _modality_lines(modality, chosen, wishes[modality], list(seen[modality].values()), box)
+    lines += ["", "# In the order of our label values 1, 2, …", "structures:"]
+    for place, (structure, of_each) in enumerate(values.items()):
+        lines.append(_structure_line(place, structure, of_each))
+    lines += ["", *_preset_lines(in_plane_mm, float(slice_mm), finest, wide_mm, values, every)]
+    lines += ["", "# The method against joint training without it; a table of config/matrix.yaml's kind.", "tables:"]
+    methods = ", ".join(_methods(backbones))
+    lines += [f"  {name}:", f"    title: {name.replace('_', ' ').capitalize()}", "    reference: joint_plain"]
+    lines += [f"    methods: [{methods}]", ""]
+    shared = {case: patient for case, patient in patients.items() if list(patients.values()).count(patient) > 1}
+    if shared:
+        lines += ["# Cases of a patient who has several; no split parts them.", f"patients: {_flow(shared)}", ""]
+    lines += ["# Drawn once over patients; every case is tested in one fold. Do not edit after a training.", "splits:"]
+    return "\n".join(lines) + "\n" + "".join(splits_yaml(splits, "  "))
+
+
+def _modality_lines(modality: str, chosen: Modality, wish: Wish, seen: list[Seen], box: str) -> list[str]:
+    lines = [f"  {modality}:", f"    kind: {chosen.kind}", f"    layout: {chosen.layout}"]
+    lines.append(f"    folder: {json.dumps(wish.folder, ensure_ascii=False)}")
+    if chosen.images:
+        lines += [f"    images: {json.dumps(chosen.images)}", f"    labels: {json.dumps(chosen.labels)}"]
+    if wish.cases != ("*",):
+        lines.append(f"    cases: {json.dumps(list(wish.cases), ensure_ascii=False)}")
+    if chosen.label_values:
+        lines.append(f"    label_values: {json.dumps([list(pair) for pair in chosen.label_values])}")
+    z_score = "body" if box == "body" else "box"
+    if chosen.kind == "ct":
+        low, high = (5 * round(float(np.median([one.window[end] for one in seen])) / 5) for end in (0, 1))
+        lines.append(
+            f"    intensity: {{ clip: [{low}, {high}], unit: value, z_score: {z_score} }} "
+            f"# HU; percentiles 0.5 and 99.5 inside the structures"
+        )
+    else:
+        lines.append(f"    intensity: {{ clip: [0.5, 99.5], unit: percentile_of_nonzero, z_score: {z_score} }}")
+    return lines
+
+
+def _structure_line(place: int, structure: str, of_each: dict[str, int]) -> str:
+    colour, outline = COLOURS[place % len(COLOURS)], OUTLINES[place % len(OUTLINES)]
+    same = len(set(of_each.values())) == 1
+    values = next(iter(of_each.values())) if same else _flow(of_each)
+    entry = {"name": structure.replace(" ", "_"), "label": structure, "colour": colour, "outline": outline}
+    texts = ", ".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items())
+    return f"  - {{ {texts}, values: {values} }}"
+
+
+def _flow(mapping: Mapping[str, Any]) -> str:
+    return "{ " + ", ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in mapping.items()) + " }"
+
+
+def _preset_lines(
+    in_plane_mm: float, slice_mm: float, finest: float, wide_mm: float, values: Values, every: list[Seen]
+) -> list[str]:
+    slice_mm = float(f"{slice_mm:.2g}")
+    volumes = np.median([one.volumes_ml for one in every], axis=0)
+    ratios = [1, *(2 if volume < SMALL_STRUCTURE * volumes.max() else 1 for volume in volumes)]
+    smoke_mm = _round(in_plane_mm * PLANE / SMOKE_PLANE)
+    return [
+        f"# Slices of {slice_mm:g} mm, the coarsest modality's median. {wide_mm:.0f} mm of the plane are looked at,",
+        f"# {PLANE} voxels of {in_plane_mm:g} mm (scans have {finest:.2g}). Small structures are drawn more often.",
+        "presets:",
+        "  real:",
+        "    smoke:",
+        f"      spacing_mm: [{slice_mm:g}, {smoke_mm:g}, {smoke_mm:g}]",
+        f"      plane: {SMOKE_PLANE}",
+        f"      class_ratios: {ratios}",
+        "      volumes: { crop: [16, 32, 32], learning_rate: 0.006 }",
+        f"      slices: {{ crop: [3, {SMOKE_PLANE}, {SMOKE_PLANE}], learning_rate: 0.003, translation: 3 }}",
+        "    small: # some minutes a run on a CPU",
+        f"      spacing_mm: [{slice_mm:g}, {in_plane_mm:g}, {in_plane_mm:g}]",
+        f"      plane: {PLANE}",
+        f"      class_ratios: {ratios}",
+        "      volumes: { crop: [16, 64, 64], steps: 2000, learning_rate: 0.006, overlap: 0.5 }",
+        f"      slices: {{ crop: [3, {PLANE}, {PLANE}], steps: 1500, learning_rate: 0.003, translation: 5 }}",
+    ]
+
+
+def _round(millimetres: float) -> float:
+    """To two digits, upwards, so that the plane still holds what it should."""
+    step = 10.0 ** (np.floor(np.log10(millimetres)) - 1)
+    return float(f"{np.ceil(millimetres / step - 1e-6) * step:.6g}")
