@@ -1,7 +1,7 @@
-"""Scores of one case: Dice, symmetric surface distance, HD95, normalised surface Dice (MONAI's metrics).
+"""Scores of one case: Dice, precision, recall, volume; surface distances and surface Dice (MONAI's metrics).
 
 Rules for empty masks, decided before MONAI is asked (it answers inf or NaN there):
-present and found: all scores. Present, not found: ``missed``, Dice 0, distances undefined, NSD 0.
+present and found: all scores. Present, not found: ``missed``, Dice, NSD, recall 0, distances and precision undefined.
 Absent and not predicted: ``absent``, no score. Absent but predicted: ``false_positive``, no score.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 
-NSD_TOLERANCE_MM = 2.0
-SCORES = ("dice", "asd_mm", "hd95_mm", "nsd_2mm")
+NSD_TOLERANCES_MM = (2.0, 3.0)
+SCORES = ("dice", "asd_mm", "hd95_mm", "nsd_2mm", "nsd_3mm", "volume_difference_ml", "precision", "recall")
 
 
 def dice(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -23,22 +23,33 @@ def dice(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def score_structure(prediction: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float | str]:
-    """Status and scores of one structure; masks (D, H, W), spacing in the same order of axes."""
+    """Status and scores of one structure; masks (D, H, W), spacing in the same order of axes.
+
+    ``volume_difference_ml`` is the prediction's volume less the truth's.
+    """
     scores = dict.fromkeys(SCORES, float("nan"))
     if not truth.any():
         return {"status": "false_positive" if prediction.any() else "absent", **scores}
-    if not prediction.any():
-        return {"status": "missed", **scores, "dice": 0.0, "nsd_2mm": 0.0}
+    found, present = int(prediction.sum()), int(truth.sum())
+    volume = {"volume_difference_ml": (found - present) * float(np.prod(spacing_mm)) / 1000}
+    if not found:
+        return {"status": "missed", **scores, **volume, **dict.fromkeys(("dice", "nsd_2mm", "nsd_3mm", "recall"), 0.0)}
     a, b = (_box(mask, prediction | truth) for mask in (prediction, truth))
     pair = [torch.from_numpy(mask)[None, None] for mask in (a, b)]
-    spacing = [float(s) for s in spacing_mm]
-    options = {"include_background": True, "spacing": spacing}
+    options = {"include_background": True, "spacing": [float(s) for s in spacing_mm]}
+    tolerances = list(NSD_TOLERANCES_MM)
+    twice = [mask.expand(-1, len(tolerances), *mask.shape[2:]) for mask in pair]  # a class for each tolerance
+    nsd = compute_surface_dice(*twice, tolerances, use_subvoxels=True, **options)
+    shared = int((prediction & truth).sum())
     return {
         "status": "found",
         "dice": dice(prediction, truth),
         "asd_mm": float(compute_average_surface_distance(*pair, symmetric=True, **options)),
         "hd95_mm": float(compute_hausdorff_distance(*pair, percentile=95, **options)),
-        "nsd_2mm": 100.0 * float(compute_surface_dice(*pair, [NSD_TOLERANCE_MM], use_subvoxels=True, **options)),
+        **{f"nsd_{mm:g}mm": 100.0 * float(nsd[0, place]) for place, mm in enumerate(tolerances)},
+        **volume,
+        "precision": 100.0 * shared / found,
+        "recall": 100.0 * shared / present,
     }
 
 

@@ -9,6 +9,10 @@ import pandas as pd
 from scipy import stats
 
 METRICS = {"dice": "dice", "asd": "asd_mm"}  # a table's name of a metric -> its column in scores.csv
+MORE_METRICS = {
+    "nsd2": "nsd_2mm", "nsd3": "nsd_3mm", "hd95": "hd95_mm", "volume": "volume_difference_ml",
+    "volume_abs": "volume_difference_abs_ml", "precision": "precision", "recall": "recall",
+}  # fmt: skip
 FEWEST_FOR_AN_INTERVAL = 6  # patients; below, the range of the patients is given
 RESAMPLES = 9_999
 SIGNIFICANT = 0.05
@@ -22,13 +26,17 @@ def summarise(scores: pd.DataFrame, methods: Sequence[str], structures: Sequence
     standard deviation has ddof 0. ``n`` counts results in which the structure is present. A missed structure
     has Dice 0 and no ASD: ``mean`` is over the rest, ``asd_common`` over the results in which every method
     found the structure. Rows 'mean' average the structures' means, 'overall' the
-    modalities' means, over those that have one (``missed`` shows the others).
+    modalities' means, over those that have one (``missed`` shows the others). Scores that an older version did not
+    write make no row.
     """
     scores = scores.assign(common=_found_by_all(scores, len(methods)))
+    if "volume_difference_ml" in scores:
+        scores = scores.assign(volume_difference_abs_ml=scores["volume_difference_ml"].abs())
     rows = [
         _row(group, key, metric, column)
         for key, group in scores.groupby(["grid", "method", "modality", "structure"], sort=False)
-        for metric, column in METRICS.items()
+        for metric, column in (METRICS | MORE_METRICS).items()
+        if column in scores
     ]
     single = pd.DataFrame(rows)
     means = _average(single, ["grid", "method", "modality", "metric"], {"structure": "mean"})
@@ -37,7 +45,7 @@ def summarise(scores: pd.DataFrame, methods: Sequence[str], structures: Sequence
     modalities = [*dict.fromkeys(scores["modality"]), "overall"]
     order = {
         "grid": ["native", "preprocessed"],
-        "metric": list(METRICS),
+        "metric": list(METRICS | MORE_METRICS),
         "method": list(methods),
         "modality": modalities,
         "structure": [*structures, "mean"],
@@ -73,6 +81,7 @@ def _row(group: pd.DataFrame, key: tuple[str, ...], metric: str, column: str) ->
         "metric": metric,
         "mean": values.mean(),
         "std": values.std(ddof=0),
+        "lower_quartile": values.quantile(0.25),
         "n": len(present),
         "patients": present["case"].nunique(),
         **{status: int(counts.get(status, 0)) for status in ("missed", "absent", "false_positive")},
@@ -85,6 +94,7 @@ def _average(table: pd.DataFrame, by: list[str], names: dict[str, str]) -> pd.Da
     patients = "max" if names == {"structure": "mean"} else "sum"
     averaged = table.groupby(by, sort=False).agg(
         mean=("mean", "mean"),
+        lower_quartile=("lower_quartile", "mean"),
         n=("n", "sum"),
         patients=("patients", patients),
         missed=("missed", "sum"),

@@ -32,7 +32,7 @@ def judge(task: str, runs: Sequence[matrix.Run]) -> pd.DataFrame:
             published = round(means[claim.method, row["modality"]] - means[claim.reference, row["modality"]], 1)
             place = {"claim": claim.says, "table": name, "method": claim.method, "reference": claim.reference}
             rows.append({**place, "published": published, **row, "verdict": verdict(published, row, lowest)})
-    return pd.DataFrame(rows).round(4).assign(**provenance(runs))
+    return pd.DataFrame(rows).round(4).assign(**provenance(runs)).drop(columns="splits")
 
 
 def _overall(scores: pd.DataFrame, method: str) -> float:

@@ -12,6 +12,7 @@ from ssc import matrix
 from ssc.errors import RunError
 from ssc.results.rendering import Page, Section, number
 from ssc.statistics import (
+    METRICS,
     SIGNIFICANT,
     add_difference_intervals,
     add_differences,
@@ -25,6 +26,11 @@ from ssc.tasks import Task, tasks
 PUBLISHED = Path(__file__).with_name("published.csv")
 ARROWS = {"dice": "Dice (%) ↑", "asd": "Average symmetric surface distance (mm) ↓"}
 DIGITS = {"dice": 1, "asd": 2}
+MORE_DIGITS = {
+    "nsd2": ("NSD 2 mm (%)", 1), "nsd3": ("NSD 3 mm (%)", 1), "hd95": ("HD95 (mm)", 1),
+    "volume": ("Volume − truth's (ml)", 1), "volume_abs": ("its size (ml)", 1), "precision": ("Precision (%)", 1),
+    "recall": ("Recall (%)", 1),
+}  # fmt: skip
 GRIDS = {"native": "each scan's own grid", "preprocessed": "the preprocessed grid"}
 BOXES = {
     "image": "Test cases are cut out around the scan's centre; the label map takes no part. ",
@@ -77,6 +83,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         "high",
         "interval",
         "std",
+        "lower_quartile",
         "std_over_seeds",
         "n",
         "patients",
@@ -122,7 +129,7 @@ def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
 def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
     """The table for readers: of every grid and metric the means beside the paper's, the differences, the structures."""
     sections = []
-    for (grid, metric), block in rows.groupby(["grid", "metric"], sort=False):
+    for (grid, metric), block in rows[rows["metric"].isin(METRICS)].groupby(["grid", "metric"], sort=False):
         where = f"{ARROWS[metric]}, on {GRIDS[grid]}"
         means, structures = block[block["structure"] == "mean"], block[block["structure"] != "mean"]
         sections.append(Section(where, _frame(table, means, _mean)))
@@ -132,7 +139,29 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
             sections.append(Section(heading, _frame(table, others, _difference, best=False)))
         for modality, part in structures.groupby("modality", sort=False):
             sections.append(Section(f"{where}: {modality.upper()}", _frame(table, part, _structure)))
+    sections += _more(table, rows[(rows["grid"] == "native") & (rows["structure"] == "mean")])
     return Page(_title(table), _warning(table, rows), _caption(table, rows), tuple(sections))
+
+
+def _more(table: matrix.Table, means: pd.DataFrame) -> list[Section]:
+    """Further metrics of each modality, means over structures, on the scans' own grid."""
+    ours = means[means["mean"].notna()]
+    wide = ours.pivot(index="method", columns=["modality", "metric"], values="mean")
+    quartiles = ours[ours["metric"] == "dice"].pivot(index="method", columns="modality", values="lower_quartile")
+    methods, sections = [method for method in table.methods if method in wide.index], []
+    for modality in tasks()[table.task].modalities:
+        shown = [metric for metric in MORE_DIGITS if (modality, metric) in wide.columns]
+        if not shown:  # scores of an older version
+            continue
+        columns = {"Method": [_label(table, method) for method in methods]}
+        columns["Dice, lower quartile"] = [number(quartiles.loc[method, modality], 1) for method in methods]
+        for metric in shown:
+            name, digits = MORE_DIGITS[metric]
+            values = wide.loc[methods, (modality, metric)]
+            columns[name] = [number(value, digits, sign=metric == "volume") for value in values]
+        heading = f"Further metrics, means over structures, on {GRIDS['native']}: {modality.upper()}"
+        sections.append(Section(heading, pd.DataFrame(columns)))
+    return sections
 
 
 def table3(rows: pd.DataFrame) -> Page:

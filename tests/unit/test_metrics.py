@@ -24,7 +24,17 @@ def test_dice_by_hand():
 def test_equal_masks_are_perfect():
     a, _ = _boxes(0)
     scores = score_structure(a, a, SPACING)
-    assert scores == {"status": "found", "dice": 100.0, "asd_mm": 0.0, "hd95_mm": 0.0, "nsd_2mm": 100.0}
+    perfect = dict.fromkeys(("dice", "nsd_2mm", "nsd_3mm", "precision", "recall"), 100.0)
+    assert scores == {"status": "found", "asd_mm": 0.0, "hd95_mm": 0.0, "volume_difference_ml": 0.0, **perfect}
+
+
+def test_precision_recall_and_volume_by_hand():
+    """Of 10 × 10 columns 6 × 10 overlap; the prediction lacks two of its five slices."""
+    truth, prediction = _boxes(shift=4)
+    prediction[3:5] = False
+    scores = score_structure(prediction, truth, SPACING)
+    assert scores["precision"] == pytest.approx(60.0) and scores["recall"] == pytest.approx(100 * 3 * 60 / 500)
+    assert scores["volume_difference_ml"] == pytest.approx((300 - 500) * np.prod(SPACING) / 1000)
 
 
 def test_distance_of_two_plates_is_their_gap_in_millimetres():
@@ -55,7 +65,10 @@ def test_nsd_counts_the_surface_within_two_millimetres():
     a, b = np.zeros((2, 40, 40, 40), bool)
     a[10:30, 10:30, 10:30] = b[10:30, 10:30, 13:33] = True
     expected = 100 * (4 * 19 * 20 + (20**2 - 16**2)) / (6 * 20**2)
-    assert score_structure(a, b, (1.0, 1.0, 1.0))["nsd_2mm"] == pytest.approx(expected, abs=4)
+    scores = score_structure(a, b, (1.0, 1.0, 1.0))
+    assert scores["nsd_2mm"] == pytest.approx(expected, abs=4)
+    assert scores["nsd_3mm"] == pytest.approx(100.0, abs=6)  # all but the middles of the faces at both ends
+    assert scores["nsd_3mm"] > scores["nsd_2mm"]
 
 
 def test_asd_does_not_depend_on_where_the_structure_lies():
@@ -69,7 +82,8 @@ def test_empty_masks_are_named_never_scored_as_perfect():
     a, _ = _boxes(0)
     empty = np.zeros_like(a)
     missed = score_structure(empty, a, SPACING)
-    assert missed["status"] == "missed" and missed["dice"] == 0 and missed["nsd_2mm"] == 0
+    assert missed["status"] == "missed" and {missed[name] for name in ("dice", "nsd_2mm", "nsd_3mm", "recall")} == {0}
+    assert np.isnan(missed["precision"]) and missed["volume_difference_ml"] == -a.sum() * np.prod(SPACING) / 1000
     assert np.isnan(missed["asd_mm"]) and np.isnan(missed["hd95_mm"])
     for prediction, status in ((empty, "absent"), (a, "false_positive")):
         scores = score_structure(prediction, empty, SPACING)

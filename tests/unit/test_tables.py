@@ -91,7 +91,7 @@ def test_latex_is_booktabs_with_the_papers_figures_and_no_raw_characters(runs):
     table = matrix.tables()["table1"]
     page = tables.page(table, tables.tidy(table, runs).assign(data="real"))  # its warning names the archives
     body = "\n".join(line for line in rendering.latex(page).splitlines() if not line.startswith("%"))
-    assert body.count(r"\begin{tabular}") == body.count(r"\toprule") == len(page.sections) == 16
+    assert body.count(r"\begin{tabular}") == body.count(r"\toprule") == len(page.sections) == 18
     assert not set("±–…↑↓†") & set(body) and not re.search(r"(?<!\\)[%_&#](?!.*\\\\)", body.replace(" & ", ""))
     assert r"mmwhs\_ct" in body and "87.2" in body and r"\textbf{" in body
 
