@@ -30,7 +30,7 @@ REAL_CORES = min(CORES, len(os.sched_getaffinity(0)))  # what this workflow may 
 GPUS_A_JOB = 1 if shutil.which("nvidia-smi") else 0
 
 
-RESULTS_CODE = fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml", "config/tasks")
+RESULTS_CODE = fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml")
 PHANTOM_CODE = fingerprint("ssc/data/phantoms")
 TABLES = [f"results/tables/{table.name}.csv" for table in matrix.tables().values() if table.published]
 
@@ -71,14 +71,16 @@ def run_of(wildcards):
 
 def raw_folder(data, source):
     """Where the raw scans of an archive lie. Machine paths reach shell commands, never recorded params."""
-    if data == "phantom":
-        return f"data/phantom/{source}"
-    task, modality = sources()[source]
-    own = settings.task(task).modalities[modality].folder
-    if own:
-        return str(Path(own).expanduser())
-    setting = source.partition("_")[0]  # both parts of MM-WHS lie in one folder
-    return getattr(settings, setting) or f"data/real/{setting}"
+    return settings.raw_folder(data, source)
+
+
+def raw_of(names, data=None):
+    """Where the raw scans of some tasks lie, by source."""
+    return {
+        tasks()[name].source(m): raw_folder(data or settings.data_of(name), tasks()[name].source(m))
+        for name in names
+        for m in tasks()[name].modalities
+    }
 
 
 def raw_arguments(wildcards, input):
@@ -181,7 +183,9 @@ def evaluation(wildcards):
         "overlap": regime_of(run).overlap,
         "cases": {m: parts[wildcards.part] for m, parts in run.cases.items()},
         "structures": str(tasks()[run.task].structures),
-        "code": fingerprint("ssc/inference.py", "ssc/evaluation.py", "ssc/metrics.py", "ssc/data/preprocess.py"),
+        "code": fingerprint(
+            "ssc/inference.py", "ssc/evaluation.py", "ssc/scoring.py", "ssc/metrics.py", "ssc/data/preprocess.py"
+        ),
     }
 
 
@@ -192,12 +196,29 @@ def tasks_of(half):
 
 def main_runs(task):
     """The trainings behind a task's main table."""
-    return table_runs(tasks()[task].main_table)
+    return [run for run in table_runs(tasks()[task].main_table) if not run.external]
+
+
+def scores_of(runs):
+    """The scores of runs. Those of an external method are the user's to make."""
+    files = [f"{run.predictions('test')}/scores.csv" for run in runs]
+    for run, file in zip(runs, files):
+        if run.external and not os.path.exists(file):
+            raise WorkflowError(
+                f"{file}: not there. Make it with ssc score FOLDER --task {run.task} --split {run.split} "
+                f"--method {run.variant} --data {run.data} --scale {run.scale}"
+            )
+    return files
+
+
+def drawn_by(*names):
+    """What decides how results of these tasks look."""
+    return f"{RESULTS_CODE} {[tasks()[name].structures for name in names]}"
 
 
 def figure4_spec(wildcards):
     runs = {task: [run.key for run in main_runs(task)] for task in tasks_of(wildcards.half)}
-    return {"data": settings.data, "scale": settings.scale, "runs": runs, "code": RESULTS_CODE}
+    return {"data": settings.data, "scale": settings.scale, "runs": runs, "code": drawn_by(*runs)}
 
 
 def first_of_ours(task):

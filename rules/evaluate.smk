@@ -46,8 +46,8 @@ rule overlay:
     conda:
         "../envs/environment.yaml"
     params:
-        spec=lambda w: {"runs": {run_of(w).task: [w.key]}, "code": RESULTS_CODE},
-        raw=lambda w, input: {source: raw_folder(run_of(w).data, source) for source in sources()},
+        spec=lambda w: {"runs": {run_of(w).task: [w.key]}, "code": drawn_by(run_of(w).task)},
+        raw=lambda w, input: raw_of([run_of(w).task], run_of(w).data),
     message:
         "Median case of {wildcards.key}"
     script:

@@ -55,7 +55,7 @@ rule figure4:
         "../envs/environment.yaml"
     params:
         spec=figure4_spec,
-        raw=lambda w, input: {source: raw_folder(settings.data, source) for source in sources()},
+        raw=lambda w, input: raw_of(tasks_of(w.half)),
     message:
         "Figure 4{wildcards.half}"
     script:
@@ -135,7 +135,7 @@ rule curves:
         "../envs/environment.yaml"
     params:
         spec=lambda w: {
-            "data": settings.data,
+            "data": settings.data_of(w.task),
             "scale": settings.scale,
             "runs": [run.key for run in main_runs(w.task)],
             "code": RESULTS_CODE,

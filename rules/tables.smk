@@ -52,7 +52,7 @@ rule table3:
 
 rule claims:
     input:
-        scores=lambda w: [f"{run.predictions('test')}/scores.csv" for run in claims_runs(w.task)],
+        scores=lambda w: scores_of(claims_runs(w.task)),
         records=lambda w: [f"{run.folder}/run.json" for run in claims_runs(w.task)],
         published="ssc/results/published.csv",
     output:
@@ -121,7 +121,7 @@ rule published_audit:
 
 rule table:
     input:
-        scores=lambda w: [f"{run.predictions('test')}/scores.csv" for run in table_runs(w.table)],
+        scores=lambda w: scores_of(table_runs(w.table)),
         records=lambda w: [f"{run.folder}/run.json" for run in table_runs(w.table)],
         published="ssc/results/published.csv",
     output:
@@ -141,7 +141,7 @@ rule table:
             "scale": settings.scale,
             "runs": [run.key for run in table_runs(w.table)],
             "table": str(matrix.tables()[w.table]),
-            "code": RESULTS_CODE,
+            "code": drawn_by(matrix.tables()[w.table].task),
         },
     message:
         "{wildcards.table}"

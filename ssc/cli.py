@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ssc.errors import DataError, RunError, SettingsError, UserError, refused_by_the_system
+from ssc.settings import nearest
 from ssc.tasks import natural, source_cases, sources, tasks
 from ssc.whole import check_place, whole
 
@@ -53,13 +54,16 @@ def _parser() -> argparse.ArgumentParser:
     def threads(added: argparse.ArgumentParser) -> None:
         added.add_argument("--threads", type=_threads, default=len(os.sched_getaffinity(0)), help="default: all cores")
 
-    predict = command(_predict, "predict", "Segment your own scan with a trained run")
+    predict = command(_predict, "predict", "Segment your own scans with a trained run")
     predict.add_argument("run", type=Path, help="folder of a run, e.g. results/runs/…/ours, or of `ssc fold`")
-    predict.add_argument("scan", type=Path, help="NIfTI file, or folder with one DICOM series")
-    predict.add_argument("-o", "--output", type=Path, required=True, help="label map to write, .nii.gz")
+    predict.add_argument("scans", type=Path, nargs="+", metavar="scan", help="NIfTI file, folder of them, DICOM folder")
+    predict.add_argument(
+        "-o", "--output", type=Path, required=True, help="label map to write, .nii.gz; of several scans a folder"
+    )
     predict.add_argument("--modality", help="as the run names it, e.g. ct; DICOM may say it itself")
     predict.add_argument("--series", metavar="UID", help="SeriesInstanceUID, where the folder holds several volumes")
     predict.add_argument("--report", type=Path, metavar="FILE", help="write input, run, volumes and warnings as JSON")
+    predict.add_argument("--probabilities", action="store_true", help="also .npz, classes first, on the scan's grid")
     predict.add_argument("--overlap", type=_overlap, default=0.5, help="of two windows, default 0.5")
     threads(predict)
 
@@ -139,6 +143,17 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--metric", choices=("dice", "asd"), default="dice")
     explain.add_argument("--grid", choices=("native", "preprocessed"), default="native")
 
+    score = command(_score, "score", "Score label maps from elsewhere, for a row `external: true` of a table")
+    score.add_argument("folder", type=Path, help="label maps MODALITY_CASE.nii.gz of the test cases")
+    score.add_argument("--method", required=True, help="the row of config/matrix.yaml")
+    _of_split(score)
+    score.add_argument("--map", type=_values, metavar="5=liver,…", help="values there; default: ours, 1, 2, …")
+
+    export = command(_export, "export-nnunet", "Write a split as a data set of nnU-Net v2")
+    export.add_argument("folder", type=Path, help="to make, e.g. nnUNet_raw/Dataset501_Abdomen")
+    export.add_argument("--kind", choices=("cases", "raw"), default="cases", help="preprocessed, or scans")
+    _of_split(export)
+
     learned = command(_learned, "learned", "Write what a run with External Attention Modules has learned")
     learned.add_argument("run", type=Path)
     learned.add_argument("arrays", type=Path, help=".npz file to write")
@@ -150,6 +165,22 @@ def _parser() -> argparse.ArgumentParser:
 
     command(_config, "config", "Print the default configuration with its explanations")
     return parser
+
+
+def _of_split(added: argparse.ArgumentParser) -> None:
+    """The options that name a split, and where its raw scans lie."""
+    added.add_argument("--task", required=True)
+    added.add_argument("--split", required=True, help="e.g. draw0")
+    added.add_argument("--data", choices=("phantom", "real"), help="default: as in config/config.yaml")
+    added.add_argument("--scale", choices=("smoke", "small", "paper"), help="likewise")
+    added.add_argument("--raw", nargs="+", default=[], metavar="MODALITY=FOLDER", help="raw scans; likewise")
+
+
+def _values(text: str) -> dict[int, str]:
+    pairs = [entry.partition("=") for entry in text.split(",")]
+    if not all(value.isdigit() and name for value, _, name in pairs):
+        raise argparse.ArgumentTypeError(f"{text}: expected VALUE=STRUCTURE,…")
+    return {int(value): name for value, _, name in pairs}
 
 
 def _threads(text: str) -> int:
@@ -165,31 +196,66 @@ def _overlap(text: str) -> float:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    start = time.monotonic()
+    from ssc.data.reading import scans_in
     from ssc.device import lease, use_threads
-    from ssc.inference import predict_scan
+    from ssc.inference import Predictor, predict_scan
 
-    if not options.output.name.endswith((".nii", ".nii.gz")):
-        raise DataError(f"{options.output}: label maps are NIfTI; expected a name ending in .nii or .nii.gz")
-    if options.output.resolve() == options.scan.resolve():
-        raise DataError(f"{options.output}: expected another file than the scan")
-    for file in filter(None, (options.output, options.report)):
+    scans = [scan for given in options.scans for scan in scans_in(given)]
+    outputs = _outputs(scans, options.scans, options.output)
+    for file in filter(None, (*outputs, options.report)):
         _make_folder(file.parent)
         check_place(file)
     use_threads(options.threads)
+    report = []
     with lease() as device:
-        found = predict_scan(
-            options.run, options.scan, options.output, options.modality, options.overlap, device, options.series
-        )
-    for warning in found.warnings:
-        print(f"ssc: warning: {options.scan}: {warning}", file=sys.stderr)
-    seconds = time.monotonic() - start
+        predictor = Predictor.load(options.run, options.overlap, device)
+        for scan, output in zip(scans, outputs, strict=True):
+            start = time.monotonic()
+            try:
+                found = predict_scan(predictor, scan, output, options.modality, options.series, options.probabilities)
+            except UserError as error:
+                if len(scans) == 1:
+                    raise
+                print(f"ssc: {error}", file=sys.stderr)  # the others are segmented all the same
+                continue
+            seconds = time.monotonic() - start
+            for warning in found.warnings:
+                print(f"ssc: warning: {scan}: {warning}", file=sys.stderr)
+            volumes = ", ".join(f"{name} {volume:.0f} ml" for name, volume in found.volumes_ml.items())
+            print(f"{output}: label map of {scan}, {found.modality.upper()}, {seconds:.0f} s: {volumes}", flush=True)
+            place = {"scan": str(scan), "label_map": str(output), "seconds": round(seconds, 1)}
+            report.append(place | asdict(found))
     if options.report:
-        report = {"scan": str(options.scan), "label_map": str(options.output), "seconds": round(seconds, 1)}
+        content = report if _several(scans, options.scans) else report[0]
         with whole(options.report) as path:
-            path.write_text(json.dumps(report | asdict(found), indent=1) + "\n", "utf-8")
-    volumes = ", ".join(f"{name} {volume:.0f} ml" for name, volume in found.volumes_ml.items())
-    print(f"{options.output}: label map of {options.scan}, {found.modality.upper()}, {seconds:.0f} s: {volumes}")
+            path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    if len(report) < len(scans):
+        raise DataError(f"{options.output}: {len(scans) - len(report)} of {len(scans)} scans have no label map")
+
+
+def _several(scans: list[Path], given: list[Path]) -> bool:
+    """Whether label maps go into a folder: several scans were given, or a folder of them."""
+    return scans != given or len(scans) > 1
+
+
+def _outputs(scans: list[Path], given: list[Path], output: Path) -> list[Path]:
+    """A label map for each scan. Raises DataError where that cannot be."""
+    if not _several(scans, given):
+        if not output.name.endswith((".nii", ".nii.gz")):
+            raise DataError(f"{output}: label maps are NIfTI; expected a name ending in .nii or .nii.gz")
+        outputs = [output]
+    else:
+        if output.name.endswith((".nii", ".nii.gz")) or output.is_file():
+            raise DataError(f"{output}: {len(scans)} scans were given; expected a folder for their label maps")
+        stems = [scan.name.removesuffix(".gz").removesuffix(".nii") for scan in scans]
+        twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+        if twice:
+            raise DataError(f"{output}: two scans are named {twice[0]}; give their folders in turn")
+        outputs = [output / f"{stem}.nii.gz" for stem in stems]
+    for scan, file in zip(scans, outputs, strict=True):
+        if file.resolve() == scan.resolve():
+            raise DataError(f"{file}: expected another file than the scan")
+    return outputs
 
 
 def _make_folder(folder: Path) -> None:
@@ -348,6 +414,43 @@ def _explain(options: argparse.Namespace) -> None:
     choice = (options.table, options.method, options.modality, options.structure, options.metric, options.grid)
     for line in explain(*choice):
         print(line)
+
+
+def _score(options: argparse.Namespace) -> None:
+    from ssc.scoring import score_folder
+
+    run, raw = _chosen_split(options, options.method)
+    missing = score_folder(options.folder, run, raw, options.map)
+    if missing:
+        print(f"ssc: warning: {options.folder}: no label map of {', '.join(missing)}: missed", file=sys.stderr)
+    print(f"{run.predictions('test')}/scores.csv: {run.variant}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from ssc.nnunet import export
+
+    run, raw = _chosen_split(options, "joint_plain")
+    export(run, options.kind, options.folder, raw, _progress)
+    print(f"{options.folder}: {run.task}, {run.split}; set nnUNet_raw to {options.folder.parent}")
+
+
+def _chosen_split(options: argparse.Namespace, method: str):
+    """The run of a method on the split that was named, and its raw scans' folders. Raises SettingsError."""
+    from ssc import matrix
+    from ssc.config import Settings
+
+    settings = Settings.of_file()
+    for name, known in ((options.task, tasks()), (method, matrix.variants())):
+        if name not in known:
+            raise SettingsError(f"'{name}': {nearest(name, known)}")
+    task = tasks()[options.task]
+    if options.split not in task.splits:
+        raise SettingsError(f"task {task.name}: no split '{options.split}'; {nearest(options.split, task.splits)}")
+    data = options.data or settings.data_of(task.name)
+    run = matrix.Run(data, options.scale or settings.scale, task.name, options.split, 0, method, None)
+    given = {modality: folder for modality, _, folder in (entry.partition("=") for entry in options.raw)}
+    raw = {m: Path(given.get(m) or settings.raw_folder(data, task.source(m))) for m in task.modalities}
+    return run, raw
 
 
 def _learned(options: argparse.Namespace) -> None:

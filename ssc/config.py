@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, field_va
 from ssc.errors import SettingsError
 from ssc.presets import Data, Init, Length, Scale
 from ssc.settings import Strict, explain
-from ssc.tasks import Task, changed_task, tasks
+from ssc.tasks import ROOT, Task, changed_task, sources, tasks
 
 
 class Losses(Strict):
@@ -107,9 +107,25 @@ class Settings(Strict):
         except ValidationError as error:
             raise SettingsError(f"configuration: {explain(error, cls)} See config/config.yaml.") from None
 
+    @classmethod
+    def of_file(cls) -> Settings:
+        """Those of ``config/config.yaml``. Raises SettingsError in one line."""
+        return cls.read(yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8")))
+
     def task(self, name: str) -> Task:
         """A task as this configuration has it."""
         return changed_task(name, self.tasks[name]) if name in self.tasks else tasks()[name]
+
+    def raw_folder(self, data: Data, source: str) -> str:
+        """Where some raw scans lie."""
+        if data == "phantom":
+            return f"data/phantom/{source}"
+        task, modality = sources()[source]
+        own = self.task(task).modalities[modality].folder
+        if own:
+            return str(Path(own).expanduser())
+        setting = source.partition("_")[0]  # both parts of MM-WHS lie in one folder
+        return getattr(self, setting) or f"data/real/{setting}"
 
     def data_of(self, task: str) -> Data:
         """The kind of data that a task's results are of: a user's own task has no phantoms."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -15,11 +14,8 @@ from ssc.data.scan import Scan
 from ssc.data.sources import source
 from ssc.data.writing import write_image
 from ssc.inference import Predictor
-from ssc.metrics import SCORES, score_case
+from ssc.scoring import rows_of, write_scores
 from ssc.tasks import tasks
-from ssc.whole import whole
-
-COLUMNS = ("case", "modality", "structure", "grid", "status", *SCORES)
 
 
 def evaluate(folder: Path, part: str, overlap: float, raw: dict[str, Path], device: torch.device) -> None:
@@ -40,10 +36,7 @@ def evaluate(folder: Path, part: str, overlap: float, raw: dict[str, Path], devi
         for case in run.cases[modality][part]:
             scan = archive.read(raw[modality], case, task.values(modality))
             rows += _evaluate_case(predictor, scan, modality, read_case(cases, case), out)
-    with whole(out / "scores.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_scores(rows, out / "scores.csv")
 
 
 def _evaluate_case(
@@ -54,10 +47,6 @@ def _evaluate_case(
     label = sitk.GetImageFromArray(native)
     label.CopyInformation(scan.image)
     write_image(label, out / f"{modality}_{scan.case}.nii.gz")
-    grids = {"native": (native, scan.label), "preprocessed": (found.argmax(axis=0), case[1])}
-    rows = []
-    for grid, (prediction, truth) in grids.items():
-        truth_array, spacing_mm = sitk.GetArrayFromImage(truth), truth.GetSpacing()[::-1]
-        scores = score_case(prediction, truth_array, spacing_mm, predictor.structures)
-        rows += [{"case": scan.case, "modality": modality, "grid": grid, **row} for row in scores]
-    return rows
+    rows = rows_of(scan.case, modality, "native", native, scan.label, predictor.structures)
+    best = found.argmax(axis=0)
+    return rows + rows_of(scan.case, modality, "preprocessed", best, case[1], predictor.structures)

@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ssc.data.dicom import dicom_files, dicom_kind
-from ssc.data.preprocess import to_case, to_scan_grid
+from ssc.data.preprocess import on_scan_grid, scan_range, to_case, to_scan_grid
 from ssc.data.reading import read_image
 from ssc.data.sampling import neighbouring_slices, pad_to
-from ssc.data.scan import Scan, unit_fault, unit_notes
+from ssc.data.scan import Scan, numbers, unit_fault, unit_notes
 from ssc.data.verify import file_sha256
 from ssc.data.writing import write_image, write_labels_like
 from ssc.errors import DataError, RunError
@@ -49,6 +49,7 @@ class Card(Strict):
     network: NetworkSettings
     modulated: bool  # the backbone took Φ into its weights; where a branch ends in no linear layer, it keeps Φ
     preprocessing: dict[str, Any]
+    trained_on: dict[str, dict[str, list[float]]]  # ranges of the training cases' scans
 
 
 @torch.inference_mode()
@@ -76,7 +77,7 @@ class Predictor:
 
     ``run``: key of the run that trained them; ``structures``: in the order of the label values 1, 2, …;
     ``networks``: modality -> network that predicts it (may be one for all); ``preprocessing``: modality ->
-    arguments of ``to_case``.
+    arguments of ``to_case``; ``trained_on``: modality -> case -> its scan's range.
     """
 
     def __init__(
@@ -85,10 +86,12 @@ class Predictor:
         structures: Sequence[str],
         networks: dict[str, Network],
         preprocessing: dict[str, dict],
+        trained_on: dict[str, dict[str, dict[str, list[float]]]],
         overlap: float,
     ):
         self.run, self.structures = run, structures
         self.networks, self.preprocessing, self.overlap = networks, preprocessing, overlap
+        self.trained_on = trained_on
 
     @classmethod
     def load(cls, folder: Path, overlap: float, device: torch.device) -> Predictor:
@@ -105,7 +108,8 @@ class Predictor:
         network.load_state_dict(inference_state(state, settings.network.modulation is not None))
         network.to(device).eval()
         networks = dict.fromkeys(settings.modalities, network)
-        return cls(settings.key, settings.structures, networks, record["preprocessing"], overlap)
+        preprocessing, ranges = record["preprocessing"], record["trained_on"]
+        return cls(settings.key, settings.structures, networks, preprocessing, ranges, overlap)
 
     @classmethod
     def of_folded(cls, folder: Path, overlap: float, device: torch.device) -> Predictor:
@@ -113,8 +117,9 @@ class Predictor:
         found = list(read_folded(folder))
         networks = {card.modality: network.to(device) for card, network in found}
         preprocessing = {card.modality: card.preprocessing for card, _ in found}
+        ranges = {card.modality: card.trained_on for card, _ in found}
         card = found[0][0]
-        return cls(card.run, list(card.labels), networks, preprocessing, overlap)
+        return cls(card.run, list(card.labels), networks, preprocessing, ranges, overlap)
 
     def case_probabilities(self, case: sitk.Image, modality: str) -> np.ndarray:
         """Class probabilities (Z, D, H, W) on the grid of a preprocessed case."""
@@ -126,11 +131,10 @@ class Predictor:
         """'ct' or 'mr': what its scans' intensities mean."""
         return self.preprocessing[modality]["kind"]
 
-    def segment(self, scan: Scan, modality: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Label map (D, H, W) on the scan's own grid, and the scan's notes with those of its preprocessing."""
+    def segment(self, scan: Scan, modality: str) -> tuple[Scan, np.ndarray]:
+        """The scan's case, and class probabilities (Z, D, H, W) on its grid."""
         case = to_case(scan, **self.preprocessing[modality])
-        found = self.case_probabilities(case.image, modality)
-        return to_scan_grid(found, case.image, scan.image), case.notes
+        return case, self.case_probabilities(case.image, modality)
 
 
 def read_run(folder: Path) -> tuple[RunSettings, dict[str, Any], dict[str, Tensor]]:
@@ -173,6 +177,7 @@ def write_folded(folder: Path, out: Path) -> None:
             network=folded.settings,
             modulated=settings.network.modulation is not None,
             preprocessing=record["preprocessing"][modality],
+            trained_on=record["trained_on"][modality],
         )
         with whole(out / FOLDED.replace("*", modality)) as path:
             path.write_text(card.model_dump_json(indent=1) + "\n", "utf-8")
@@ -193,26 +198,29 @@ class Prediction:
 
 
 def predict_scan(
-    folder: Path,
+    predictor: Predictor,
     path: Path,
     out: Path,
     modality: str | None,
-    overlap: float,
-    device: torch.device,
     series: str | None = None,
+    with_probabilities: bool = False,
 ) -> Prediction:
     """Segment a user's own scan, a NIfTI file or a DICOM folder, into a NIfTI label map of its geometry.
 
     ``modality`` may be left out for DICOM of a kind that the run knows one modality of; ``series``: SeriesInstanceUID
-    of one among several. Raises DataError, RunError.
+    of one among several. ``with_probabilities``: beside it ``.npz``, ``probabilities`` (Z, D, H, W) on the scan's grid.
+    Raises DataError, RunError.
     """
-    predictor = Predictor.load(folder, overlap, device)
     modality = _modality(predictor, path, modality, dicom_kind(path, series) if path.is_dir() else None)
     volume = read_image(path, series)
     kind = predictor.kind(modality)
     notes = (*volume.notes, *unit_notes(volume.image, kind), *_doubts(predictor, volume.image, modality))
     scan = Scan(path.name, "scan", volume.image, None, notes)
-    labels, notes = predictor.segment(scan, modality)
+    case, found = predictor.segment(scan, modality)
+    labels, notes = to_scan_grid(found, case.image, scan.image), case.notes
+    if with_probabilities:
+        with whole(out.with_name(out.name.removesuffix(".gz").removesuffix(".nii") + ".npz")) as partial:
+            np.savez_compressed(partial, probabilities=np.stack(list(on_scan_grid(found, case.image, scan.image))))
     if path.is_dir():
         image = sitk.GetImageFromArray(labels)
         image.CopyInformation(scan.image)
@@ -253,6 +261,28 @@ def _modality(predictor: Predictor, path: Path, given: str | None, kind: str | N
     return given
 
 
+def _unlike(predictor: Predictor, image: sitk.Image, modality: str) -> list[str]:
+    """What of a scan lies outside all that the run was trained on, by more than a tenth of its range or size."""
+    own = scan_range(image, predictor.preprocessing[modality]["orientation"])
+    known = list(predictor.trained_on[modality].values())
+    low, high = min(one["intensity"][0] for one in known), max(one["intensity"][1] for one in known)
+    margin, (darkest, brightest) = (high - low) / 10, own["intensity"]
+    found = []
+    if darkest < low - margin or brightest > high + margin:
+        found.append(
+            f"intensities from {darkest:.0f} to {brightest:.0f} lie outside all that this run was trained on "
+            f"({low:.0f} to {high:.0f}; percentiles 1 and 99)"
+        )
+    extents = np.array([one["extent_mm"] for one in known])
+    least, most, extent = extents.min(axis=0) / 1.1, extents.max(axis=0) * 1.1, np.array(own["extent_mm"])
+    if (extent < least).any() or (extent > most).any():
+        found.append(
+            f"a field of view of {numbers(extent.round())} mm lies outside all that this run was trained on "
+            f"({numbers(extents.min(axis=0).round())} to {numbers(extents.max(axis=0).round())} mm)"
+        )
+    return found
+
+
 def _doubts(predictor: Predictor, image: sitk.Image, modality: str) -> list[str]:
     """Why a label map of this scan may mean nothing."""
     found = []
@@ -261,6 +291,7 @@ def _doubts(predictor: Predictor, image: sitk.Image, modality: str) -> list[str]
     fault = unit_fault(image, predictor.kind(modality))
     if fault:
         found.append(fault)
+    found += _unlike(predictor, image, modality)
     if predictor.preprocessing[modality]["box"] == "paper":
         found.append("this run's heart boxes came from label maps; this scan's comes from its centre")
     return found

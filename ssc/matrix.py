@@ -85,6 +85,7 @@ class Variant(Strict):
     modulation: StrictBool = False
     mcr: StrictBool = False
     icr: StrictBool = False
+    external: StrictBool = False
     settings: Changes = Changes()
 
     def backbone_row(self, task: Task) -> BackboneRow:
@@ -185,9 +186,14 @@ class Run:
         return run
 
     @property
+    def external(self) -> bool:
+        """Whether its label maps come from elsewhere."""
+        return variants()[self.variant].external
+
+    @property
     def folder(self) -> Path:
-        """Where the run's results lie: settings, weights, history."""
-        return Path("results/runs") / self.key
+        """Where the run's results lie: settings, weights, history; of an external one the record alone."""
+        return Path("results/external" if self.external else "results/runs") / self.key
 
     @property
     def state_folder(self) -> Path:
@@ -196,7 +202,7 @@ class Run:
 
     def predictions(self, part: str) -> Path:
         """Label maps and scores of one part of the split: 'test' or 'validation'."""
-        return Path("results/predictions") / self.key / part
+        return Path("results/external" if self.external else "results/predictions") / self.key / part
 
 
 def cases_folder(data: str, scale: str, task: str, modality: str) -> Path:
@@ -248,6 +254,9 @@ def variants() -> dict[str, Variant]:
 
 def _check_variant(variant: Variant) -> None:
     place = f"config/matrix.yaml: variants.{variant.name}"
+    plain = Variant(name=variant.name, label=variant.label, joint=True, external=True)
+    if variant.external and variant != plain:
+        raise SettingsError(f"{place}: an external method has label, joint: true and external: true, and nothing else")
     if (variant.mcr or variant.icr) and not (variant.joint and variant.eam):
         raise SettingsError(f"{place}: mcr and icr need joint and eam")
     own = variant.settings.losses

@@ -285,6 +285,10 @@ def _record(training: Training, identity: dict[str, Any]) -> dict[str, Any]:
         "init": training.settings.init,
         "imagenet": _imagenet_record(training.imagenet, identity["imagenet"]),
         "preprocessing": {m: manifest["settings"] for m, manifest in manifests.items()},
+        "trained_on": {
+            m: {case: manifests[m]["ranges"][case] for case in parts["train"]}
+            for m, parts in training.settings.cases.items()
+        },
         "cases": {m: manifest["files"] for m, manifest in manifests.items()},
     }
 

@@ -40,6 +40,7 @@ def folded(tmp_path_factory):
             weights=f"{modality}.safetensors", labels={s.name: v for v, s in enumerate(task.structures, start=1)},
             network=network.settings, modulated=False,
             preprocessing=task.to_case(modality, "real", "smoke"),
+            trained_on={"1": {"intensity": [-1000, 1000], "extent_mm": [300, 300, 300]}},
         )  # fmt: skip
         (folder / f"{modality}.folded.json").write_text(card.model_dump_json(), "utf-8")
     return folder

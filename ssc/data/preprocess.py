@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,19 +76,23 @@ def to_scan_grid(probabilities: np.ndarray, case: sitk.Image, scan: sitk.Image) 
     Linear interpolation of each class, then arg-max; what lies outside the case is background.
     """
     best, labels = None, None
-    for value, probability in enumerate(probabilities):
-        image = sitk.GetImageFromArray(np.ascontiguousarray(probability, dtype=np.float32))
-        image.CopyInformation(case)
-        outside = 1.0 if value == 0 else 0.0
-        resampled = sitk.GetArrayFromImage(
-            sitk.Resample(image, scan, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
-        )
+    for value, resampled in enumerate(on_scan_grid(probabilities, case, scan)):
         if best is None:
             best, labels = resampled, np.zeros(resampled.shape, np.uint8)
         else:
             labels[resampled > best] = value
             np.maximum(best, resampled, out=best)
     return labels
+
+
+def on_scan_grid(probabilities: np.ndarray, case: sitk.Image, scan: sitk.Image) -> Iterator[np.ndarray]:
+    """The probability of each class in turn, (D, H, W) of ``scan``."""
+    for value, probability in enumerate(probabilities):
+        image = sitk.GetImageFromArray(np.ascontiguousarray(probability, dtype=np.float32))
+        image.CopyInformation(case)
+        outside = 1.0 if value == 0 else 0.0
+        resampled = sitk.Resample(image, scan, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
+        yield sitk.GetArrayFromImage(resampled)
 
 
 def _resampled_grid(image: sitk.Image, spacing_mm: Spacing) -> sitk.Image:
@@ -234,9 +238,10 @@ def write_cases(scans: Iterable[Scan], folder: Path, **settings) -> None:
     ``settings`` are those of ``to_case``. The manifest holds the sha256 of every file and doubts about cases.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files, warnings = {}, {}
+    files, warnings, ranges = {}, {}, {}
     for scan in scans:
         case = to_case(scan, **settings)
+        ranges[case.case] = scan_range(scan.image, settings["orientation"])
         if case.notes:
             warnings[case.case] = case.notes
         for kind, image in (("image", case.image), ("label", case.label)):
@@ -247,6 +252,14 @@ def write_cases(scans: Iterable[Scan], folder: Path, **settings) -> None:
         path.write_text(
             json.dumps({"settings": settings, "warnings": warnings, "files": files}, indent=1) + "\n", "utf-8"
         )
+
+
+def scan_range(image: sitk.Image, orientation: str) -> dict[str, list[float]]:
+    """Percentiles 1 and 99 of a scan's intensities, of every third voxel an axis; its extent in mm, x, y, z."""
+    image = sitk.DICOMOrient(image, orientation)
+    extent_mm = np.multiply(image.GetSize(), image.GetSpacing())
+    few = sitk.GetArrayViewFromImage(image)[::3, ::3, ::3]
+    return {"intensity": np.percentile(few, (1, 99)).round(3).tolist(), "extent_mm": extent_mm.round(1).tolist()}
 
 
 def read_case(folder: Path, case: str) -> tuple[sitk.Image, sitk.Image]:

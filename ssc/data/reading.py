@@ -7,6 +7,18 @@ from pathlib import Path
 from ssc.data.dicom import read_dicom
 from ssc.data.nifti import read_nifti
 from ssc.data.scan import Volume, check_image
+from ssc.tasks import natural
+
+ENDINGS = (".nii", ".nii.gz")
+
+
+def scans_in(path: Path) -> list[Path]:
+    """The scans that a path means: a NIfTI file, each one of a folder, or the folder itself, which is of DICOM."""
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    found = [file for file in path.iterdir() if file.name.lower().endswith(ENDINGS) and not file.name.startswith(".")]
+    return sorted(found, key=lambda file: natural(file.name)) or [path]
 
 
 def read_image(path: Path, series: str | None = None) -> Volume:

@@ -107,8 +107,9 @@ def _literature(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
-    """Data, scale, splits, seeds, commits of the runs; initialisation and box, which all of them must share."""
-    records = [json.loads((run.folder / "run.json").read_text("utf-8")) for run in runs]
+    """Data, scale, splits, seeds, commits of the runs; initialisation and box, which all trained ones must share."""
+    trained = [run for run in runs if not run.external]
+    records = [json.loads((run.folder / "run.json").read_text("utf-8")) for run in trained]
     shared = {
         "init": {record["init"] for record in records},
         "box": {arguments["box"] for record in records for arguments in record["preprocessing"].values()},

@@ -142,6 +142,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         ("real/small/abdomen/draw0/seed0/ours", "ct", -1000, []),
         ("real/small/abdomen/draw0/seed0/ours", "ct", -125, []),  # clipped CT
         ("real/small/abdomen/draw0/seed0/ours", "ct", 90, ["is it an MRI"]),
+        ("real/small/abdomen/draw0/seed0/ours", "ct", -1500, ["intensities from -1499 to 461 lie outside"]),
         ("real/small/abdomen/draw0/seed0/ours", "mri", -1000, ["is it a CT"]),
         ("real/small/abdomen/draw0/seed0/ours", "mri", -3, []),  # resampled, or a z-score
     ],
@@ -150,8 +151,13 @@ def test_a_prediction_says_why_it_may_mean_nothing(run, modality, lowest, said):
     from ssc.inference import _doubts
 
     kind = {"ct": "ct", "mri": "mr"}[modality]
-    predictor = SimpleNamespace(run=run, preprocessing={modality: {"box": "image"}}, kind=lambda _: kind)
-    found = _doubts(predictor, sitk.GetImageFromArray(np.array([[[lowest, lowest + 60.0, 500.0]]])), modality)
+    predictor = SimpleNamespace(
+        run=run, preprocessing={modality: {"box": "image", "orientation": "RAS"}}, kind=lambda _: kind
+    )
+    predictor.trained_on = {modality: {"1": {"intensity": [-1010, 520], "extent_mm": [9, 1, 1]}}}
+    found = _doubts(
+        predictor, sitk.GetImageFromArray(np.repeat([lowest, lowest + 60.0, 500.0], 3)[None, None]), modality
+    )
     assert len(found) == len(said) and all(part in whole for part, whole in zip(said, found, strict=True))
 
 

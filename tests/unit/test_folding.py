@@ -144,6 +144,7 @@ def _folded_on_disk(backbone, folder):
         network=network.settings,
         modulated=True,
         preprocessing={},
+        trained_on={},
     )
     save_file(network.state_dict(), folder / card.weights)
     (folder / "ct.folded.json").write_text(card.model_dump_json())
