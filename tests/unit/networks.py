@@ -27,8 +27,8 @@ ARGUMENTS = {
 }
 # One network a row: rows that differ in settings alone, or in the backbone, are left out.
 METHODS = [
-    name for name, v in matrix.variants().items() if v.settings == matrix.Changes() and not v.backbone
-]  # fmt: skip
+    name for name, v in matrix.variants().items() if v.settings == matrix.Changes() and not (v.backbone or v.external)
+]
 PAPER = [name for name in METHODS if name != "joint_plain"]
 
 

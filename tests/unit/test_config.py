@@ -10,7 +10,7 @@ from ssc.config import Settings, default_yaml
 from ssc.errors import RunError, SettingsError
 from ssc.runs import run_settings
 
-VARIANTS = [name for name, v in matrix.variants().items() if not v.backbone and not v.settings.annotated]
+VARIANTS = [name for name, v in matrix.variants().items() if not (v.backbone or v.external or v.settings.annotated)]
 TAUS = [f"joint_v3_icr_tau{tau}" for tau in (1, 2, 3, 5, 6)]
 CONFIG = Path(__file__).parents[2] / "config/config.yaml"
 
