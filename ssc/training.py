@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gc
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -210,12 +211,13 @@ class Training:
         return {**row, "dice": sum(row.values()) / len(row)}
 
     def embedding_cosines(self) -> dict[str, float]:
-        """Cosine between the class embeddings of the first two modalities, class by class."""
+        """Cosine between the modalities' class embeddings, class by class; the mean over pairs of modalities."""
         weights = [entry.weight.detach() for entry in self.network.class_embeddings.values()]
         if len(weights) < 2:
             return {}
         names = ["background", *self.settings.structures]
-        cosines = torch.cosine_similarity(*weights[:2], dim=-1).tolist()
+        pairs = [torch.cosine_similarity(a, b, dim=-1) for a, b in itertools.combinations(weights, 2)]
+        cosines = torch.stack(pairs).mean(dim=0).tolist()
         return {f"cosine_{name}": cosine for name, cosine in zip(names, cosines, strict=True)}
 
     def _log(self, row: dict[str, float]) -> None:

@@ -23,8 +23,8 @@ def figure1(table3: pd.DataFrame, task: Task) -> plt.Figure:
     """The framework of Ours: two modalities through one network, modules at every decoder stage, four losses."""
     ours, rows = matrix.variants()["ours"], _rows(table3, task)
     figure, axis = _canvas((12.5, 6.8), (0, 25.6), (-0.4, 12.6))
-    names = list(task.modalities)
-    heights = {names[0]: 10.2, names[1]: 1.2}
+    names = _shown(task)
+    heights = dict(zip(names, (10.2, 1.2), strict=True))
     widths, blocks = rows["encoder widths"].split(", "), rows["encoder blocks"].split(", ")
     _box(axis, (5.2, 5.8), 2.6, 4.4, "encoder\n" + _stages("G", blocks, widths), SHARED)
     decoder_widths, decoder_blocks = rows["decoder widths"].split(", "), rows["decoder blocks"].split(", ")
@@ -98,7 +98,7 @@ def figure3(task: Task, names: Sequence[str] = ("joint_v1", "joint_v2", "joint_v
     for axis, letter, name in zip(axes, "abc", names, strict=True):
         axis.set(xlim=(0, 10), ylim=(0, 11.6))
         axis.axis("off")
-        _architecture(axis, matrix.variants()[name], list(task.modalities))
+        _architecture(axis, matrix.variants()[name], _shown(task))
         axis.set_title(f"({letter}) {matrix.variants()[name].label}", fontsize=12)
     figure.suptitle("Figure 3: yellow: a modality's own, blue: shared; " + DROPPED, fontsize=10)
     return figure
@@ -127,6 +127,11 @@ def _architecture(axis: plt.Axes, variant: matrix.Variant, modalities: Sequence[
             for y in (6.1, 4.1):
                 _arrow(axis, (far, y), (edge, y))
         axis.text(5, 9.35, "Φ multiplies every\nblock's branches", fontsize=8, ha="center", va="center")
+
+
+def _shown(task: Task) -> list[str]:
+    """The first two modalities: further ones would look the same."""
+    return list(task.modalities)[:2]
 
 
 def _rows(table3: pd.DataFrame, task: Task) -> dict[str, str]:

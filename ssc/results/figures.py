@@ -235,7 +235,7 @@ def learned(
     cosine, phi = lines.subplots(1, 2)
     for name in names:
         cosine.plot(history["step"], history[f"cosine_{name}"], label=name)
-    cosine.set(xlabel="step", ylabel="cosine of CT's and MRI's embedding", title="class embeddings, Eq. 10")
+    cosine.set(xlabel="step", ylabel="cosine of the modalities' embeddings", title="class embeddings, Eq. 10")
     cosine.legend(frameon=False, fontsize=8)
     for modality in task.modalities:
         phi.plot(arrays[f"{modality}/phi"], marker=".", label=modality.upper())

@@ -29,9 +29,9 @@ TASK = """
 
 > **$warning**
 
-Data: `$data`, scale: `$scale`, $count trainings. One network segments $structures in both
+Data: `$data`, scale: `$scale`, $count trainings. One network segments $structures in all
 modalities. While it trains, an External Attention Module for each modality asks the feature maps for every
-class, and two losses pull the answers of CT and MRI together; at inference the modules are gone.
+class, and two losses pull the modalities' answers together; at inference the modules are gone.
 
 The workflow wrote and ran this notebook. Run it again from top to bottom at any time.
 %%code
@@ -82,8 +82,9 @@ files = $scores
 cases = pd.concat(pd.read_csv(root / file, dtype={"case": str}) for file in files)
 cases = cases.query("grid == 'native'")
 structures = list(cases["structure"].unique())
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
-for axis, (modality, rows) in zip(axes, cases.groupby("modality")):
+modalities = list(cases["modality"].unique())
+figure, axes = plt.subplots(1, len(modalities), figsize=(9, 3.4), sharey=True, layout="constrained")
+for axis, (modality, rows) in zip(axes, cases.groupby("modality", sort=False)):
     for place, structure in enumerate(structures):
         dice = rows.loc[rows["structure"] == structure, "dice"].dropna()
         spread = [place + 0.3 * (i / max(1, len(dice) - 1) - 0.5) for i in range(len(dice))]
@@ -100,15 +101,15 @@ Segmentation loss on `$split`. The variants see the same crops in the same order
 compared point by point.
 %%code
 histories = $histories
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, len(modalities), figsize=(9, 3.2), sharey=True, layout="constrained")
 for name, file in histories.items():
     history = pd.read_csv(root / file)
-    for axis, modality in zip(axes, ("ct", "mri")):
+    for axis, modality in zip(axes, modalities):
         axis.plot(history["step"], history[f"seg_{modality}"], label=name)
         axis.set_title(modality.upper())
         axis.set_xlabel("step")
 axes[0].set_ylabel("segmentation loss")
-axes[1].legend()
+axes[-1].legend()
 plt.show()
 """
 
