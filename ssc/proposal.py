@@ -233,7 +233,7 @@ def _is_ct(description: Description) -> bool:
     if description.channel:
         return description.channel.lower() == "ct"
     images = [image for _, (image, _) in sorted(description.pairs.items()) if image.is_file()]
-    return bool(images) and float(sitk.GetArrayViewFromImage(read_nifti(images[0]).image).min()) < HOUNSFIELD_AIR
+    return bool(images) and float(sitk.GetArrayFromImage(read_nifti(images[0]).image).min()) < HOUNSFIELD_AIR
 
 
 Values = dict[str, dict[str, int]]  # structure -> modality -> value
@@ -269,7 +269,7 @@ def _values_in(description: Description) -> list[int]:
     found: set[int] = set()
     for _, label in description.pairs.values():
         if label.is_file():
-            array = sitk.GetArrayViewFromImage(read_nifti(label).image)
+            array = sitk.GetArrayFromImage(read_nifti(label).image)
             found.update(int(v) for v in np.unique(np.round(array)) if np.abs(array - v).min() <= LABEL_ROUNDING)
     return sorted(found)
 

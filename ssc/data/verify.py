@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ def listing(folder: Path, source_name: str) -> str:
     """SHA-256 over the relative names and sizes of all cases' files; their contents aren't read."""
     archive = source(source_name)
     files = (file for case in archive.cases(folder) for file in archive.files(folder, case))
-    lines = sorted(f"{file.relative_to(folder).as_posix()} {file.stat().st_size}\n" for file in files)
+    lines = sorted(f"{_relative(file, folder)} {file.stat().st_size}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -43,7 +44,7 @@ def manifest(
     for case in progress(archive.cases(folder)):
         scan = archive.read(folder, case, values)
         _check_new(scan.image, case, seen, source_name)
-        files = {file.relative_to(folder).as_posix(): file_sha256(file) for file in archive.files(folder, case)}
+        files = {_relative(file, folder): file_sha256(file) for file in archive.files(folder, case)}
         grid = {"size": list(scan.image.GetSize()), "spacing_mm": list(scan.image.GetSpacing())}
         rows[case] = {"files": files, **grid, "warnings": list(scan.notes)}
     return {
@@ -120,6 +121,11 @@ def _doubts(structure: Structure, volume_ml: float, areas: np.ndarray) -> list[s
             f"{structure.name} all but lacks on slices {', '.join(map(str, bare + 1))} between such that hold it"
         )
     return found
+
+
+def _relative(file: Path, folder: Path) -> str:
+    """A name that doesn't change when the folder moves; a list of nnU-Net's may lead out of it."""
+    return Path(os.path.relpath(file, folder)).as_posix()
 
 
 def file_sha256(file: Path) -> str:

@@ -12,7 +12,9 @@ import yaml
 from archives import image_array, label_array, write_nifti
 
 from ssc import cli, proposal, tasks
+from ssc.data import sources
 from ssc.data.sources import layouts
+from ssc.data.verify import manifest
 from ssc.errors import DataError, MissingDataError, SettingsError
 from ssc.tasks import Intensity, Modality, natural, read_task
 
@@ -93,13 +95,24 @@ def test_every_layout_gives_the_same_cases(tmp_path, layout):
     assert np.array_equal(sitk.GetArrayFromImage(scan.label).T, label)
 
 
-def test_nnunets_list_of_files_is_followed(tmp_path):
-    """`dataset` of dataset.json: files that lie anywhere."""
+def test_nnunets_list_of_files_is_followed(tmp_path, monkeypatch):
+    """`dataset` of dataset.json: files that lie anywhere, also beside the folder."""
     write_nifti(tmp_path / "far/a.nii.gz", image_array(1))
     write_nifti(tmp_path / "far/b.nii.gz", label_array((1, 2)))
-    _nnunet(tmp_path, ids=[], dataset={"first": {"images": ["far/a.nii.gz"], "label": "far/b.nii.gz"}})
-    own = Modality(kind="mr", layout="nnunet", folder=str(tmp_path), intensity=INTENSITY)
-    assert layouts.of_modality("x", own).cases(tmp_path) == ["first"]
+    top = tmp_path / "Dataset001"
+    top.mkdir()
+    _nnunet(top, ids=[], dataset={"first": {"images": ["../far/a.nii.gz"], "label": "../far/b.nii.gz"}})
+    own = Modality(kind="mr", layout="nnunet", folder=str(top), intensity=INTENSITY)
+    monkeypatch.setitem(sources.ARCHIVES, "own", layouts.of_modality("own", own))
+    found = manifest("own", top, [(1, 1), (2, 2)])["cases"]
+    assert list(found) == ["first"] and list(found["first"]["files"]) == ["../far/a.nii.gz", "../far/b.nii.gz"]
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/tmp/x", "a/b", ".x"])
+def test_no_case_is_named_out_of_its_folder(tmp_path, name):
+    _nnunet(tmp_path, ids=[], dataset={name: {"images": ["a.nii.gz"], "label": "b.nii.gz"}})
+    with pytest.raises(DataError, match="is no name of a case"):
+        layouts.read_nnunet(tmp_path)
 
 
 def test_amos_is_split_by_number(tmp_path):

@@ -96,6 +96,13 @@ def test_latex_is_booktabs_with_the_papers_figures_and_no_raw_characters(runs):
     assert r"mmwhs\_ct" in body and "87.2" in body and r"\textbf{" in body
 
 
+def test_names_that_are_markup_are_text_on_a_page():
+    evil = "<script>alert(1)</script>"
+    section = rendering.Section(evil, pd.DataFrame({evil: [evil]}))
+    shown = rendering.html_page(rendering.Page(evil, evil, evil, (section,)))
+    assert "<script" not in shown and shown.count("&lt;script&gt;") == 7
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no TeX here")
 def test_latex_fits_a_landscape_page(runs, tmp_path):
     table = matrix.tables()["table1"]

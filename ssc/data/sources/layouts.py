@@ -47,6 +47,9 @@ def read_nnunet(folder: Path) -> Description:
         raise DataError(f"{folder}/dataset.json: labels are {labels}, expected a whole number a name; no regions.")
     if "dataset" in content:
         pairs = {case: (folder / row["images"][0], folder / row["label"]) for case, row in content["dataset"].items()}
+        for case in pairs:
+            if case != Path(case).name or case.startswith("."):
+                raise DataError(f"{folder}/dataset.json: '{case}' is no name of a case: files are called after it.")
     else:
         pairs = of_patterns(folder, f"imagesTr/{{case}}{CHANNEL}{ending}", f"labelsTr/{{case}}{ending}")
     return Description(labels, next(iter(content["channel_names"].values())), pairs)
