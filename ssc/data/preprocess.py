@@ -21,6 +21,7 @@ from ssc.whole import whole
 
 Spacing = tuple[float, float, float]
 BOX_MARGIN_MM = 10.0
+TIE_DIGITS = 4  # of the shares of two classes; NIfTI keeps geometry in float32
 
 
 def to_case(
@@ -121,14 +122,14 @@ def _resample_image(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
 
 
 def _resample_label(label: sitk.Image, grid: sitk.Image, classes: int) -> sitk.Image:
-    """Each class linearly, then arg-max; a tie goes to the lower value."""
+    """Each class linearly, then arg-max; a tie goes to the lower value, also where a header's rounding hides it."""
     shares = [
         sitk.GetArrayFromImage(
             sitk.Resample(sitk.Cast(label == value, sitk.sitkFloat32), grid, sitk.Transform(), sitk.sitkLinear, 0.0)
         )
         for value in range(classes)
     ]
-    resampled = sitk.GetImageFromArray(np.argmax(shares, axis=0).astype(np.uint8))
+    resampled = sitk.GetImageFromArray(np.argmax(np.round(shares, TIE_DIGITS), axis=0).astype(np.uint8))
     resampled.CopyInformation(grid)
     return resampled
 
