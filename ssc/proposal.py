@@ -173,11 +173,18 @@ def _detect(
         images=images,
         labels=labels,
         cases=wish.cases,
-        label_values=tuple((value, value) for value in accepted) or None,
+        label_values=_ranges(accepted) or None,
         intensity=Intensity(clip=(0.5, 99.5), unit="percentile_of_nonzero", z_score="box"),  # until scans were seen
     )
     source = of_modality(modality, chosen)
     return chosen, Description(description.label_values, description.channel, source.find(folder))
+
+
+def _ranges(values: list[int]) -> tuple[tuple[int, int], ...]:
+    """First and last of every run of consecutive values."""
+    starts = [value for value in values if value - 1 not in values]
+    ends = [value for value in values if value + 1 not in values]
+    return tuple(zip(starts, ends, strict=True))
 
 
 def _layout_of(folder: Path) -> str:
