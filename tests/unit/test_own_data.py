@@ -194,7 +194,7 @@ FAULTS = {
     "unnamed value": (
         lambda top: write_nifti(top / f"labelsTr/{IDS[0]}.nii.gz", label_array((1, 2, 7))),
         DataError,
-        "label has value 7, expected 0, 1, 2",
+        "label has value 7, expected 0–2",
     ),
     "no label": (lambda top: (top / f"labelsTr/{IDS[0]}.nii.gz").unlink(), DataError, "found no Pat-01 b.nii.gz"),
     "none": (
