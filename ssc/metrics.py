@@ -7,6 +7,7 @@ Absent and not predicted: ``absent``, no score. Absent but predicted: ``false_po
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 
 NSD_TOLERANCES_MM = (2.0, 3.0)
+warnings.filterwarnings("ignore", message=".*always_return_as_numpy", category=FutureWarning)  # MONAI's own call
 SCORES = ("dice", "asd_mm", "hd95_mm", "nsd_2mm", "nsd_3mm", "volume_difference_ml", "precision", "recall")
 
 

@@ -236,7 +236,8 @@ def _pad_plane(image: sitk.Image, plane: int) -> sitk.Image:
 def write_cases(scans: Iterable[Scan], folder: Path, **settings) -> None:
     """Preprocess and write ``CASE_image.nii.gz``, ``CASE_label.nii.gz`` and, last, ``manifest.json``.
 
-    ``settings`` are those of ``to_case``. The manifest holds the sha256 of every file and doubts about cases.
+    ``settings`` are those of ``to_case``. The manifest holds the sha256 of every file, the scans' ranges and
+    doubts about cases.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files, warnings, ranges = {}, {}, {}
@@ -250,9 +251,8 @@ def write_cases(scans: Iterable[Scan], folder: Path, **settings) -> None:
             write_image(image, path, compression=1)
             files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     with whole(folder / "manifest.json") as path:
-        path.write_text(
-            json.dumps({"settings": settings, "warnings": warnings, "files": files}, indent=1) + "\n", "utf-8"
-        )
+        found = {"settings": settings, "warnings": warnings, "ranges": ranges, "files": files}
+        path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 def scan_range(image: sitk.Image, orientation: str) -> dict[str, list[float]]:
