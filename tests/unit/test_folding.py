@@ -143,7 +143,7 @@ def _folded_on_disk(backbone, folder):
         labels={name: value for value, name in enumerate("abcd", start=1)},
         network=network.settings,
         modulated=True,
-        preprocessing={},
+        preprocessing={"kind": "ct"},
         trained_on={},
     )
     save_file(network.state_dict(), folder / card.weights)
