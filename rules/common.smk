@@ -206,7 +206,7 @@ def scores_of(runs):
         if run.external and not os.path.exists(file):
             raise WorkflowError(
                 f"{file}: not there. Make it with ssc score FOLDER --task {run.task} --split {run.split} "
-                f"--method {run.variant} --data {run.data} --scale {run.scale}"
+                f"--seed {run.seed} --method {run.variant} --data {run.data} --scale {run.scale}"
             )
     return files
 

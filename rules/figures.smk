@@ -65,7 +65,7 @@ rule figure4:
 rule figure5:
     input:
         table="results/tables/tau.csv",
-        scores=[f"{run.predictions('test')}/scores.csv" for run in table_runs("tau")],
+        scores=lambda w: [f"{run.predictions('test')}/scores.csv" for run in table_runs("tau")],
     output:
         pdf="results/figures/figure5.pdf",
         png=report(
@@ -79,7 +79,7 @@ rule figure5:
     conda:
         "../envs/environment.yaml"
     params:
-        spec={
+        spec=lambda w: {
             "data": settings.data,
             "scale": settings.scale,
             "tau": settings.losses.tau,

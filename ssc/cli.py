@@ -171,6 +171,7 @@ def _of_split(added: argparse.ArgumentParser) -> None:
     """The options that name a split, and where its raw scans lie."""
     added.add_argument("--task", required=True)
     added.add_argument("--split", required=True, help="e.g. draw0")
+    added.add_argument("--seed", type=int, default=0, help="of the runs that it stands beside, default 0")
     added.add_argument("--data", choices=("phantom", "real"), help="default: as in config/config.yaml")
     added.add_argument("--scale", choices=("smoke", "small", "paper"), help="likewise")
     added.add_argument("--raw", nargs="+", default=[], metavar="MODALITY=FOLDER", help="raw scans; likewise")
@@ -302,13 +303,13 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _task(options: argparse.Namespace) -> None:
-    from ssc.proposal import propose, read_patients, wish
+    from ssc.proposal import propose, read_patients, wishes_of
 
     if bool(options.images) != bool(options.labels):
         raise SettingsError("--images and --labels go together")
     path = propose(
         options.name,
-        dict(wish(scans, options.cases) for scans in options.scans),
+        wishes_of(options.scans, options.cases),
         options.backbone,
         options.folds,
         options.repeats,
@@ -447,8 +448,11 @@ def _chosen_split(options: argparse.Namespace, method: str):
     if options.split not in task.splits:
         raise SettingsError(f"task {task.name}: no split '{options.split}'; {nearest(options.split, task.splits)}")
     data = options.data or settings.data_of(task.name)
-    run = matrix.Run(data, options.scale or settings.scale, task.name, options.split, 0, method, None)
+    run = matrix.Run(data, options.scale or settings.scale, task.name, options.split, options.seed, method, None)
     given = {modality: folder for modality, _, folder in (entry.partition("=") for entry in options.raw)}
+    for modality in given:
+        if modality not in task.modalities:
+            raise SettingsError(f"--raw {modality}: no such modality; {nearest(modality, task.modalities)}")
     raw = {m: Path(given.get(m) or settings.raw_folder(data, task.source(m))) for m in task.modalities}
     return run, raw
 

@@ -20,12 +20,12 @@ from ssc import matrix
 from ssc.data.nifti import read_nifti
 from ssc.data.preprocess import body_box
 from ssc.data.scan import LABEL_ROUNDING, Scan
-from ssc.data.sources.layouts import ENDINGS, Description, of_modality, read_amos, read_msd, read_nnunet
+from ssc.data.sources.layouts import CHANNEL, ENDINGS, Description, of_modality, read_amos, read_msd, read_nnunet
 from ssc.data.sources.nifti_pairs import of_patterns
 from ssc.data.splits import VALIDATION, fold_splits, splits_yaml
 from ssc.errors import DataError, MissingDataError, SettingsError
 from ssc.settings import nearest
-from ssc.tasks import FOLDER, Intensity, Modality, natural, read_task
+from ssc.tasks import FOLDER, Intensity, Modality, natural, read_task, sources
 from ssc.whole import whole
 
 PLANE, SMOKE_PLANE = 96, 64  # multiples of 32, which every backbone takes
@@ -57,13 +57,22 @@ class Seen:
     window: tuple[float, float]  # 0.5 and 99.5 percentile inside the structures
 
 
-def wish(scans: str, cases: Sequence[str]) -> tuple[str, Wish]:
-    """Of MODALITY=FOLDER and all MODALITY=IDS, as they are typed. Raises SettingsError, DataError."""
-    modality, found, folder = scans.partition("=")
-    if not found or not folder:
-        raise SettingsError(f"{scans}: expected MODALITY=FOLDER")
-    own = [ids for name, _, ids in (entry.partition("=") for entry in cases) if name == modality]
-    return modality, Wish(folder, tuple(case for ids in own for case in _ids(ids)) or ("*",))
+def wishes_of(scans: Sequence[str], cases: Sequence[str]) -> dict[str, Wish]:
+    """Of every MODALITY=FOLDER and MODALITY=IDS, as they are typed. Raises SettingsError, DataError."""
+    folders = dict(_named(word, "MODALITY=FOLDER") for word in scans)
+    picked = [_named(word, "MODALITY=IDS") for word in cases]
+    for modality, _ in picked:
+        if modality not in folders:
+            raise SettingsError(f"--cases {modality}: no such modality; {nearest(modality, folders)}")
+    ids = {modality: [case for name, text in picked if name == modality for case in _ids(text)] for modality in folders}
+    return {modality: Wish(folder, tuple(ids[modality]) or ("*",)) for modality, folder in folders.items()}
+
+
+def _named(word: str, expected: str) -> tuple[str, str]:
+    name, found, text = word.partition("=")
+    if not (found and name and text):
+        raise SettingsError(f"{word}: expected {expected}")
+    return name, text
 
 
 def _ids(text: str) -> list[str]:
@@ -71,13 +80,22 @@ def _ids(text: str) -> list[str]:
         return text.split(",")
     path, _, condition = text[1:].rpartition(":")
     column, _, value = condition.partition("=")
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"case", column} <= set(rows[0]):
-        raise DataError(
-            f"{path}: expected the columns case and {column}, found {', '.join(rows[0]) if rows else 'none'}"
-        )
-    return [row["case"] for row in rows if row[column] == value]
+    found = [row["case"] for row in _csv_rows(Path(path), column) if row[column] == value]
+    if not found:
+        raise DataError(f"{path}: no row has {value} in its column {column}")
+    return found
+
+
+def _csv_rows(path: Path, column: str) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not in UTF-8. Save it again so.") from None
+    found = list(rows[0]) if rows else []
+    if not {"case", column} <= set(found):
+        raise DataError(f"{path}: expected the columns case and {column}, found {', '.join(found) or 'none'}")
+    return rows
 
 
 def propose(
@@ -102,11 +120,17 @@ def propose(
     """
     path = FOLDER / f"{name}.yaml"
     _check_names(name, wishes, backbones, path)
+    if folds < 2 or repeats < 1:
+        raise SettingsError(f"{folds} folds, {repeats} repeats: expected at least two and one")
+    if test and not splits:
+        raise SettingsError("--test names the test part of folds that are given: it needs --splits")
     found = {modality: _detect(modality, wish, layout, patterns) for modality, wish in wishes.items()}
     values = _structures({modality: description for modality, (_, description) in found.items()}, structures)
     modalities = {modality: chosen for modality, (chosen, _) in found.items()}
     seen = {modality: _look(name, modality, modalities[modality], values, progress) for modality in modalities}
     cases = {modality: list(of_case) for modality, of_case in seen.items()}
+    if patients:
+        _check_patients(patients, cases)
     if splits:
         parts = _given_splits(splits, cases, test, patients or {})
     else:
@@ -124,6 +148,9 @@ def _check_names(name: str, wishes: Mapping[str, Wish], backbones: Sequence[str]
             raise SettingsError(f"'{word}': names are small letters, digits and _, and begin with a letter")
     if path.exists():
         raise SettingsError(f"{path}: is there already; edit it, or remove it first")
+    taken = [f"{name}_{modality}" for modality in wishes if f"{name}_{modality}" in sources()]
+    if taken:
+        raise SettingsError(f"'{taken[0]}': other scans have this name; choose another for the task")
     if name in matrix.tables():
         raise SettingsError(f"'{name}': a table has this name; choose another")
     if len(wishes) < 2:
@@ -165,7 +192,7 @@ def _detect(
         description = read[layout](folder)
     if layout != "amos":
         kind = "ct" if _is_ct(description) else "mr"
-    accepted = sorted(set(description.label_values.values()))
+    accepted = sorted(set(description.label_values.values())) or _values_in(description)
     chosen = Modality(
         kind=kind,
         layout=layout,
@@ -176,8 +203,11 @@ def _detect(
         label_values=_ranges(accepted) or None,
         intensity=Intensity(clip=(0.5, 99.5), unit="percentile_of_nonzero", z_score="box"),  # until scans were seen
     )
-    source = of_modality(modality, chosen)
-    return chosen, Description(description.label_values, description.channel, source.find(folder))
+    pairs = of_modality(modality, chosen).find(folder)
+    for case in wish.cases:
+        if case not in pairs and not any(sign in case for sign in "*?["):
+            raise DataError(f"{modality}: {folder} has no case {case}")
+    return chosen, Description(description.label_values, description.channel, pairs)
 
 
 def _ranges(values: list[int]) -> tuple[tuple[int, int], ...]:
@@ -236,9 +266,11 @@ def _ending(name: str) -> str:
 
 
 def _is_ct(description: Description) -> bool:
-    """By its channel's name, else by the values of a first scan: air in Hounsfield units."""
-    if description.channel:
-        return description.channel.lower() == "ct"
+    """By its channel's name where that says so, else by the values of a first scan: air in Hounsfield units."""
+    if description.channel.lower() == "ct":
+        return True
+    if description.channel.lower().startswith("mr"):
+        return False
     images = [image for _, (image, _) in sorted(description.pairs.items()) if image.is_file()]
     return bool(images) and float(sitk.GetArrayFromImage(read_nifti(images[0]).image).min()) < HOUNSFIELD_AIR
 
@@ -249,15 +281,21 @@ Values = dict[str, dict[str, int]]  # structure -> modality -> value
 def _structures(found: dict[str, Description], wanted: Sequence[str]) -> Values:
     """The structures that all modalities name, or those wanted; unnamed label values get names of their own."""
     named = {modality: dict(description.label_values) for modality, description in found.items()}
+    given = _given_values(wanted)
     for modality, description in found.items():
         if not named[modality]:
-            given = dict(word.split("=") for word in wanted if "=" in word)
-            values = given.items() or ((f"structure_{v}", v) for v in _values_in(description) if v)
-            named[modality] = {structure: int(value) for structure, value in values}
+            named[modality] = given or {f"structure_{v}": v for v in _values_in(description) if v}
+        if "ignore" in named[modality]:
+            raise DataError(f"{modality}: dataset.json has a label 'ignore', which this workflow cannot leave out")
+        for structure, value in given.items():
+            if named[modality].get(structure, value) != value:
+                raise DataError(
+                    f"{modality}: --structures has {structure}={value}, dataset.json {named[modality][structure]}"
+                )
     shared = [
         structure
         for structure, value in next(iter(named.values())).items()
-        if value and structure != "ignore" and all(structure in of_one for of_one in named.values())
+        if value and all(structure in of_one for of_one in named.values())
     ]
     asked = [word.partition("=")[0] for word in wanted]
     for structure in asked:
@@ -269,6 +307,15 @@ def _structures(found: dict[str, Description], wanted: Sequence[str]) -> Values:
     return {
         structure: {modality: of_one[structure] for modality, of_one in named.items()} for structure in asked or shared
     }
+
+
+def _given_values(wanted: Sequence[str]) -> dict[str, int]:
+    """NAME=VALUE of the structures wanted. Raises SettingsError."""
+    pairs = [word.partition("=") for word in wanted if "=" in word]
+    for name, _, value in pairs:
+        if not (name and value.isdigit()):
+            raise SettingsError(f"--structures {name}={value}: expected NAME or NAME=VALUE")
+    return {name: int(value) for name, _, value in pairs}
 
 
 def _values_in(description: Description) -> list[int]:
@@ -324,53 +371,71 @@ def _see(scan: Scan, structures: int) -> Seen:
 
 def read_patients(path: Path) -> dict[str, str]:
     """Case -> patient, from a CSV file with these two columns. Raises DataError."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"case", "patient"} <= set(rows[0]):
-        raise DataError(
-            f"{path}: expected the columns case and patient, found {', '.join(rows[0]) if rows else 'none'}"
-        )
-    return {row["case"]: row["patient"] for row in rows}
+    return {row["case"]: row["patient"] for row in _csv_rows(path, "patient")}
+
+
+def _check_patients(patients: Mapping[str, str], cases: dict[str, list[str]]) -> None:
+    """That a list of patients is of these cases, all of them: an id that was changed would part a patient's scans."""
+    known = {case for ids in cases.values() for case in ids}
+    for what, odd in (("is no case", set(patients) - known), ("has no patient there", known - set(patients))):
+        if odd:
+            raise DataError(
+                f"--patients: {sorted(odd, key=natural)[0]} {what}; expected every case, as its file is named"
+            )
 
 
 def _given_splits(
     path: Path, cases: dict[str, list[str]], test: Sequence[str], patients: Mapping[str, str]
 ) -> dict[str, Any]:
     """splits_final.json, or a datalist with folds; without a test list what a fold holds out is its test part."""
-    content = json.loads(path.read_text("utf-8"))
-    if isinstance(content, dict):
-        content = _of_datalist(path, content)
     splits = {}
-    for number, fold in enumerate(content):
-        unknown = {*fold["train"], *fold["val"], *test} - {case for ids in cases.values() for case in ids}
+    known = {case for ids in cases.values() for case in ids}
+    for number, (train, held) in enumerate(_folds_of(path)):
+        unknown = {*train, *held, *test} - known
         if unknown:
             raise DataError(f"{path}: fold {number} names {sorted(unknown, key=natural)[0]}, which is no case")
-        generator, split = np.random.default_rng([number]), {}
-        for modality, ids in cases.items():
-            train, held = ([case for case in ids if case in fold[part]] for part in ("train", "val"))
-            train = [case for case in train if case not in test]
-            if test:
-                validation, tested = [c for c in held if c not in test], [c for c in ids if c in test]
-            else:
-                validation = sorted(generator.permutation(train)[:VALIDATION].tolist(), key=natural)
-                train, tested = [case for case in train if case not in validation], held
-            split[modality] = {"train": train, "validation": validation, "test": tested}
-        splits[f"fold{number}"] = split
+        if test:
+            parts = {"train": train - set(test), "validation": held - set(test), "test": set(test)}
+        else:
+            validation = _drawn(train, cases, patients, np.random.default_rng([number]))
+            parts = {"train": train - validation, "validation": validation, "test": held}
+        splits[f"fold{number}"] = {
+            modality: {part: [case for case in ids if case in chosen] for part, chosen in parts.items()}
+            for modality, ids in cases.items()
+        }
     return splits
 
 
-def _of_datalist(path: Path, content: dict[str, Any]) -> list[dict[str, list[str]]]:
-    rows = content.get("training", [])
-    if not rows or not all("fold" in row and "image" in row for row in rows):
-        raise DataError(f"{path}: expected nnU-Net's splits_final.json, or a datalist whose cases have a fold")
-    of_fold: dict[int, list[str]] = {}
-    for row in rows:
-        stem = Path(row["image"]).name
-        of_fold.setdefault(int(row["fold"]), []).append(stem.removesuffix(_ending(stem)).removesuffix("_0000"))
-    everything = [case for ids in of_fold.values() for case in ids]
-    return [
-        {"train": [case for case in everything if case not in held], "val": held} for _, held in sorted(of_fold.items())
-    ]
+def _drawn(
+    train: set[str], cases: dict[str, list[str]], patients: Mapping[str, str], generator: np.random.Generator
+) -> set[str]:
+    """Of a fold's training cases those that validate, at least ``VALIDATION`` of each modality, patient by patient."""
+    chosen: set[str] = set()
+    for ids in cases.values():
+        for case in generator.permutation([case for case in ids if case in train]).tolist():
+            if len(chosen & set(ids)) < VALIDATION:
+                own = {other for other in train if patients.get(other, other) == patients.get(case, case)}
+                chosen |= own
+    return chosen
+
+
+def _folds_of(path: Path) -> list[tuple[set[str], set[str]]]:
+    """What each fold trains on and holds out. Raises DataError for a file of another form."""
+    expected = f"{path}: expected nnU-Net's splits_final.json, or a datalist whose cases have image and fold"
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if isinstance(content, list):
+            return [(set(fold["train"]), set(fold["val"])) for fold in content]
+        of_fold: dict[int, set[str]] = {}
+        for row in content["training"]:
+            name = Path(row["image"]).name
+            for ending in (*ENDINGS, CHANNEL):
+                name = name.removesuffix(ending)
+            of_fold.setdefault(int(row["fold"]), set()).add(name)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(expected) from None
+    everything = set().union(*of_fold.values())
+    return [(everything - held, held) for _, held in sorted(of_fold.items())]
 
 
 # The file
@@ -426,7 +491,7 @@ def _text(
     shared = {case: patient for case, patient in patients.items() if list(patients.values()).count(patient) > 1}
     if shared:
         lines += ["# Cases of a patient who has several; no split parts them.", f"patients: {_flow(shared)}", ""]
-    lines += ["# Drawn once over patients; every case is tested in one fold. Do not edit after a training.", "splits:"]
+    lines += ["# Do not edit after a training.", "splits:"]
     return "\n".join(lines) + "\n" + "".join(splits_yaml(splits, "  "))
 
 

@@ -14,7 +14,7 @@ from ssc import matrix
 from ssc.data import phantoms
 from ssc.data.nifti import read_nifti
 from ssc.data.preprocess import read_case, to_scan_grid
-from ssc.data.scan import check_same_geometry, map_labels
+from ssc.data.scan import LABEL_ROUNDING, check_same_geometry
 from ssc.data.sources import source
 from ssc.errors import DataError, RunError
 from ssc.metrics import SCORES, score_case
@@ -24,6 +24,7 @@ from ssc.whole import whole
 
 COLUMNS = ("case", "modality", "structure", "grid", "status", *SCORES)
 ENDINGS = (".nii.gz", ".nii")
+Scored = tuple[np.ndarray, sitk.Image]  # our labels (D, H, W), and the truth
 
 
 def rows_of(
@@ -46,16 +47,18 @@ def score_folder(folder: Path, run: matrix.Run, raw: Mapping[str, Path], names: 
     """Score ``MODALITY_CASE.nii.gz`` of every test case of an external run; its scores.csv and run.json are written.
 
     A label map lies on its scan's grid or on the preprocessed case's (then scored on both; beside it ``.npz`` may hold
-    ``probabilities``, classes first). ``names``: label value there -> structure; None: our values. Returns the names of
-    the cases without a file, which count as missed. Raises DataError, RunError.
+    ``probabilities``, classes first). ``names``: label value there -> structure, of which several may be one; None: our
+    values. Returns the names of the cases without a file, which count as missed. Raises DataError, RunError.
     """
     if not matrix.variants()[run.variant].external:
         raise RunError(
             f"method {run.variant}: not external. Add a row to config/matrix.yaml under variants: "
             f"{run.variant}: {{ label: …, joint: true, external: true }}"
         )
-    task, rows, missing = tasks()[run.task], [], []
-    values = _values(task, names)
+    task = tasks()[run.task]
+    ours = _our_values(task, names)
+    found: dict[tuple[str, str], dict[str, Scored]] = {}
+    missing: dict[tuple[str, str], sitk.Image] = {}
     for modality in run.modalities:
         archive = source(task.source(modality))
         if run.data == "phantom":
@@ -64,60 +67,94 @@ def score_folder(folder: Path, run: matrix.Run, raw: Mapping[str, Path], names: 
             truth = archive.read(raw[modality], case, task.values(modality)).label
             file = _file(folder, f"{modality}_{case}")
             if file is None:
-                missing.append(f"{modality} {case}")
-                nothing = np.zeros(truth.GetSize()[::-1], np.uint8)
-                rows += rows_of(case, modality, "native", nothing, truth, _structures(task))
-                continue
-            cases = matrix.cases_folder(run.data, run.scale, run.task, modality)
-            for grid, (prediction, label) in _on_grids(file, truth, cases, case, values).items():
-                rows += rows_of(case, modality, grid, prediction, label, _structures(task))
-    if len(missing) == sum(len(run.cases[modality]["test"]) for modality in run.modalities):
+                missing[modality, case] = truth
+            else:
+                found[modality, case] = _on_grids(file, truth, _cases_of(run, modality), case, ours)
+    if not found:
         raise DataError(f"{folder}: no label map of a test case, expected names such as {_example(run)}.nii.gz")
+    on_cases = any("preprocessed" in grids for grids in found.values())
+    for (modality, case), truth in missing.items():
+        truths = {"native": truth}
+        if on_cases:
+            truths["preprocessed"] = read_case(_cases_of(run, modality), case)[1]
+        found[modality, case] = {grid: (np.zeros(x.GetSize()[::-1], np.uint8), x) for grid, x in truths.items()}
+    rows = [
+        row
+        for modality in run.modalities
+        for case in run.cases[modality]["test"]
+        for grid, (prediction, truth) in found[modality, case].items()
+        for row in rows_of(case, modality, grid, prediction, truth, [structure.name for structure in task.structures])
+    ]
     write_scores(rows, run.predictions("test") / "scores.csv")
+    lacking = [f"{modality} {case}" for modality, case in missing]
     with whole(run.folder / "run.json") as path:
-        path.write_text(json.dumps({"key": run.key, "external": str(folder), "missing": missing}, indent=1) + "\n")
-    return missing
+        path.write_text(json.dumps({"key": run.key, "external": str(folder), "missing": lacking}, indent=1) + "\n")
+    return lacking
 
 
-def _structures(task: Task) -> list[str]:
-    return [structure.name for structure in task.structures]
+def _cases_of(run: matrix.Run, modality: str) -> Path:
+    return matrix.cases_folder(run.data, run.scale, run.task, modality)
 
 
-def _values(task: Task, names: Mapping[int, str] | None) -> list[tuple[int, int]] | None:
-    """Label values there of our labels 1, 2, …; None: ours."""
+def _our_values(task: Task, names: Mapping[int, str] | None) -> dict[int, int]:
+    """Our label value of every value there; what is not among them is background where names were given."""
+    values = {structure.name: value for value, structure in enumerate(task.structures, start=1)}
     if names is None:
-        return None
-    unknown = set(names.values()) - set(_structures(task))
-    if unknown:
-        name = sorted(unknown)[0]
-        raise DataError(f"--map: '{name}' is no structure of {task.name}; {nearest(name, _structures(task))}")
-    of_name = {name: value for value, name in names.items()}
-    lacking = [name for name in _structures(task) if name not in of_name]
+        return {0: 0, **{value: value for value in values.values()}}
+    for name in names.values():
+        if name not in values:
+            raise DataError(f"--map: '{name}' is no structure of {task.name}; {nearest(name, values)}")
+    lacking = [name for name in values if name not in names.values()]
     if lacking:
         raise DataError(f"--map: no value for {', '.join(lacking)}")
-    return [(of_name[name], of_name[name]) for name in _structures(task)]
+    return {value: values[name] for value, name in names.items()}
 
 
-def _on_grids(
-    file: Path, truth: sitk.Image, cases: Path, case: str, values: list[tuple[int, int]] | None
-) -> dict[str, tuple[np.ndarray, sitk.Image]]:
+def _on_grids(file: Path, truth: sitk.Image, cases: Path, case: str, ours: Mapping[int, int]) -> dict[str, Scored]:
     """Our labels and the truth, by grid: the scan's, or also the case's where the label map lies on that."""
     image = read_nifti(file).image
-    ours = [(value, value) for value in range(1, 256)]
-    accepted = [(0, 0), *ours]
-    labels = map_labels(sitk.GetArrayFromImage(image), values or ours, str(file), accepted)
+    labels = _translated(image, ours, file)
     if image.GetSize() == truth.GetSize() or not (cases / f"{case}_image.nii.gz").is_file():
         check_same_geometry(truth, image, str(file))
         return {"native": (labels, truth)}
     case_image, case_label = read_case(cases, case)
     check_same_geometry(case_image, image, str(file))
-    stored = file.with_name(file.name.removesuffix(".gz").removesuffix(".nii") + ".npz")
-    if stored.is_file():
-        with np.load(stored) as arrays:
-            shares = arrays["probabilities"]
-    else:
-        shares = np.stack([labels == value for value in range(int(labels.max()) + 1)])
+    shares = _shares(file, labels, ours)
     return {"native": (to_scan_grid(shares, case_image, truth), truth), "preprocessed": (labels, case_label)}
+
+
+def _translated(image: sitk.Image, ours: Mapping[int, int], file: Path) -> np.ndarray:
+    """Our labels (D, H, W). Raises DataError for fractions, and for values beyond ours, if no map was given."""
+    array = sitk.GetArrayFromImage(image)
+    rounded = np.round(array).astype(np.int64)
+    if (np.abs(array - rounded) > LABEL_ROUNDING).any():
+        raise DataError(f"{file}: holds fractions, expected whole numbers. Was it interpolated?")
+    unnamed = sorted(set(np.unique(rounded).tolist()) - set(ours))
+    if unnamed and 0 in ours:
+        raise DataError(f"{file}: label has value {unnamed[0]}, expected ours, 0 to {max(ours)}. Give --map.")
+    labels = np.zeros(rounded.shape, np.uint8)
+    for value, label in ours.items():
+        labels[rounded == value] = label
+    return labels
+
+
+def _shares(file: Path, labels: np.ndarray, ours: Mapping[int, int]) -> np.ndarray:
+    """Probabilities (Z, D, H, W) in the order of our labels, from the file beside; else 1 where the label is."""
+    classes = max(ours.values()) + 1
+    stored = file.with_name(file.name.removesuffix(".gz").removesuffix(".nii") + ".npz")
+    if not stored.is_file():
+        return np.stack([labels == value for value in range(classes)])
+    with np.load(stored) as arrays:
+        if "probabilities" not in arrays:
+            raise DataError(f"{stored}: no array named probabilities")
+        given = arrays["probabilities"]
+    if given.shape[1:] != labels.shape or len(given) <= max(ours):
+        expected = (max(ours) + 1, *labels.shape)
+        raise DataError(f"{stored}: probabilities have shape {given.shape}, expected {expected} or more classes")
+    shares = np.zeros((classes, *labels.shape), np.float32)
+    for value, probability in enumerate(given):
+        shares[ours.get(value, 0)] += probability
+    return shares
 
 
 def _file(folder: Path, name: str) -> Path | None:

@@ -29,7 +29,8 @@ def summarise(scores: pd.DataFrame, methods: Sequence[str], structures: Sequence
     modalities' means, over those that have one (``missed`` shows the others). Scores that an older version did not
     write make no row.
     """
-    scores = scores.assign(common=_found_by_all(scores, len(methods)))
+    scores = _with_patients(scores)
+    scores = scores.assign(common=_found_by_all(scores))
     if "volume_difference_ml" in scores:
         scores = scores.assign(volume_difference_abs_ml=scores["volume_difference_ml"].abs())
     rows = [
@@ -64,8 +65,14 @@ def add_differences(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     return table.assign(difference=difference.where(table["method"] != reference))
 
 
-def _found_by_all(scores: pd.DataFrame, methods: int) -> pd.Series:
-    """True where every method found the structure of this result."""
+def _with_patients(scores: pd.DataFrame) -> pd.DataFrame:
+    """A case is a patient, unless a column says whose it is."""
+    return scores if "patient" in scores else scores.assign(patient=scores["case"])
+
+
+def _found_by_all(scores: pd.DataFrame) -> pd.Series:
+    """True where every method that has results on this grid found the structure of this one."""
+    methods = scores["grid"].map(scores.groupby("grid")["method"].nunique())
     found = (scores["status"] == "found").groupby(
         [scores[c] for c in ("grid", "modality", "split", "seed", "case", "structure")]
     )
@@ -83,7 +90,7 @@ def _row(group: pd.DataFrame, key: tuple[str, ...], metric: str, column: str) ->
         "std": values.std(ddof=0),
         "lower_quartile": values.quantile(0.25),
         "n": len(present),
-        "patients": present["case"].nunique(),
+        "patients": present["patient"].nunique(),
         **{status: int(counts.get(status, 0)) for status in ("missed", "absent", "false_positive")},
         "asd_common": group.loc[group["common"], column].mean() if metric == "asd" else float("nan"),
     }
@@ -112,7 +119,7 @@ def add_intervals(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     an overall mean resamples within each modality. 'range': lowest and highest of the patients' own values,
     where a modality has fewer than 6; that of an overall mean is the mean of the modalities' lowest and highest.
     """
-    found = []
+    found, scores = [], _with_patients(scores)
     for (grid, method), rows in scores.groupby(["grid", "method"], sort=False):
         for metric, column in METRICS.items():
             sums = {m: _by_patient(group, column) for m, group in rows.groupby("modality", sort=False)}
@@ -131,7 +138,8 @@ def compare(scores: pd.DataFrame, method: str, reference: str, grid: str = "nati
     Columns modality, difference, low, high, interval, n (pairs), patients. The interval is that of
     ``add_intervals``, of the differences between both methods' Dice for the same result.
     """
-    place = ["modality", "case", "structure", "split", "seed"]
+    place = ["modality", "case", "patient", "structure", "split", "seed"]
+    scores = _with_patients(scores)
     dice = scores[scores["grid"] == grid].set_index([*place, "method"])["dice"].unstack("method")
     differences = (dice[method] - dice[reference]).dropna().rename("difference").reset_index()
     sums = {modality: _by_patient(rows, "difference") for modality, rows in differences.groupby("modality", sort=False)}
@@ -152,9 +160,9 @@ def add_difference_intervals(table: pd.DataFrame, scores: pd.DataFrame, referenc
     """Columns ``difference_low`` and ``difference_high`` of the Dice means, NaN elsewhere: see ``compare``."""
     place = ["grid", "method", "metric", "modality", "structure"]
     names = {"low": "difference_low", "high": "difference_high"}
-    methods = set(scores["method"])
     found = [pd.DataFrame(columns=[*place, *names]).astype(dict.fromkeys(names, float))]
     for grid in table["grid"].unique():
+        methods = set(scores.loc[scores["grid"] == grid, "method"])  # an external one may lack a grid
         for method in sorted(methods - {reference}) if reference in methods else []:
             rows = compare(scores, method, reference, grid)
             found.append(rows.assign(grid=grid, method=method, metric="dice", structure="mean")[[*place, *names]])
@@ -176,7 +184,7 @@ def add_seed_spread(table: pd.DataFrame, scores: pd.DataFrame, methods: Sequence
 
 def _by_patient(rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Sum and number of results of every patient (rows) and structure (columns)."""
-    groups = rows.groupby(["case", "structure"], sort=False)[column]
+    groups = rows.groupby(["patient", "structure"], sort=False)[column]
     return groups.sum().unstack(), groups.count().unstack()
 
 
@@ -216,14 +224,16 @@ def add_tests(table: pd.DataFrame, scores: pd.DataFrame, reference: str) -> pd.D
     over structures, draws and seeds. A family is one metric and modality on one grid; where even the smallest
     possible p of its smallest comparison would not reach 0.05, no p is given (NaN).
     """
-    found = []
+    found, scores = [], _with_patients(scores)
     for (grid, modality), rows in scores.groupby(["grid", "modality"], sort=False):
         for metric, column in METRICS.items():
-            values = rows.set_index(["case", "structure", "split", "seed", "method"])[column].unstack("method")
+            values = rows.set_index(["case", "patient", "structure", "split", "seed", "method"])[column].unstack(
+                "method"
+            )
             others = [method for method in table["method"].unique() if method in values and method != reference]
             if reference not in values or not others:
                 continue
-            differences = [(values[m] - values[reference]).dropna().groupby("case").mean() for m in others]
+            differences = [(values[m] - values[reference]).dropna().groupby("patient").mean() for m in others]
             if len(others) * 2 ** (1 - min(map(len, differences))) > SIGNIFICANT:
                 continue
             raw = [float(stats.wilcoxon(d).pvalue) if d.any() else 1.0 for d in differences]

@@ -190,7 +190,13 @@ def _check_patients(name: str, split: Split, patients: Mapping[str, str]) -> Non
 @cache
 def tasks() -> dict[str, Task]:
     """All tasks by name, in the order of their files. Raises SettingsError in one line."""
-    return {path.stem: read_task(path) for path in sorted(FOLDER.glob("*.yaml"))}
+    found = {path.stem: read_task(path) for path in sorted(FOLDER.glob("[!.]*.yaml"))}
+    archives = {modality.archive for task in found.values() for modality in task.modalities.values()}
+    own = [task.source(name) for task in found.values() for name, row in task.modalities.items() if row.layout]
+    for source in own:
+        if source in archives or own.count(source) > 1:
+            raise SettingsError(f"config/tasks: '{source}' would be the name of two sets of scans; rename a task")
+    return found
 
 
 def read_task(path: Path, name: str | None = None) -> Task:
@@ -218,17 +224,22 @@ def _changed(name: str, changes: str) -> Task:
     wanted = json.loads(changes)
     if not isinstance(wanted, dict) or set(wanted) - set(CHANGEABLE):
         raise SettingsError(f"{place}: only {', '.join(CHANGEABLE)} can be changed here; the rest in its file")
+    for modality, row in (wanted.get("modalities") or {}).items():
+        if set(row) - {"folder", "intensity"}:
+            raise SettingsError(f"{place}: of modality {modality} only folder and intensity can be changed here")
     row = yaml.safe_load((FOLDER / f"{name}.yaml").read_text("utf-8"))
     return _task(name, merged(row, wanted), place)
 
 
 def _task(name: str, row: dict[str, Any], place: str) -> Task:
-    modalities = row.get("modalities", {})
+    modalities = row.get("modalities") or {}
     structures = [
         {**entry, "values": _of_each(entry.get("values"), modalities)} if isinstance(entry, dict) else entry
-        for entry in row.get("structures", [])
+        for entry in row.get("structures") or []
     ]
-    presets = {data: _presets(scales, f"{place}: presets.{data}") for data, scales in row.get("presets", {}).items()}
+    presets = {
+        data: _presets(scales, f"{place}: presets.{data}") for data, scales in (row.get("presets") or {}).items()
+    }
     try:
         return Task.model_validate({**row, "name": name, "structures": structures, "presets": presets})
     except ValidationError as error:
@@ -237,7 +248,7 @@ def _task(name: str, row: dict[str, Any], place: str) -> Task:
 
 def _presets(scales: dict[str, Any], place: str) -> dict[str, Preset]:
     try:
-        return {scale: preset(scale, own) for scale, own in scales.items()}
+        return {scale: preset(scale, own or {}) for scale, own in (scales or {}).items()}
     except SettingsError as error:
         raise SettingsError(f"{place}.{error}") from None
 

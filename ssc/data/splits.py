@@ -87,6 +87,10 @@ def fold_splits(
         for case in sorted(ids, key=natural):
             patient = (patients or {}).get(case, f"{modality} {case}")
             people.setdefault(patient, {}).setdefault(modality, []).append(case)
+    for modality in cases:
+        count = sum(modality in scans for scans in people.values())
+        if count < folds + 1:
+            raise DataError(f"{modality}: scans of {count} patients, expected more than {folds} for {folds} folds")
     splits = {}
     for repeat in range(repeats):
         generator = np.random.default_rng([repeat, folds])
@@ -96,6 +100,10 @@ def fold_splits(
             validating = _enough(others, people, {m: max(VALIDATION, len(ids) // 10) for m, ids in cases.items()})
             training = [person for person in others if person not in validating]
             name = f"repeat{repeat}_fold{fold}" if repeats > 1 else f"fold{fold}"
+            for modality in cases:
+                for part, persons in (("train", training), ("test", tested)):
+                    if not _cases(persons, people, modality):
+                        raise DataError(f"{modality}: {name} has no case to {part}; choose fewer folds")
             splits[name] = {
                 modality: {
                     "train": _cases(training, people, modality, (train or {}).get(modality)),

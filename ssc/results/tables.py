@@ -54,7 +54,8 @@ def read_scores(runs: Sequence[matrix.Run], results: Path = Path("results")) -> 
         ).assign(method=run.variant, split=run.split, seed=run.seed)
         for run in runs
     ]
-    return pd.concat(frames, ignore_index=True)
+    scores, patients = pd.concat(frames, ignore_index=True), tasks()[runs[0].task].patients
+    return scores.assign(patient=scores["case"].map(lambda case: patients.get(case, case)))
 
 
 def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
@@ -122,7 +123,7 @@ def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
         "scale": runs[0].scale,
         "splits": " ".join(dict.fromkeys(run.split for run in runs)),
         "seed": " ".join(sorted({str(run.seed) for run in runs})),
-        **{name: values.pop() for name, values in shared.items()},
+        **{name: "".join(values) for name, values in shared.items()},  # none where all methods are external
         "commit": " ".join(sorted({record["commit"] for record in records})),
     }
 
@@ -266,7 +267,7 @@ def _frame(table: matrix.Table, rows: pd.DataFrame, cell: Cell, best: bool = Tru
     methods = [method for method in table.methods if method in set(rows["method"])]
     columns = {"Method": [_label(table, method) for method in methods]}
     for (modality, structure), part in rows.groupby(["modality", "structure"], sort=False):
-        part = part.set_index("method", drop=False).loc[methods]
+        part = part.set_index("method", drop=False).reindex(methods)  # an external one may lack a modality
         name = labels.get(structure, names[modality])
         columns[name] = _emphasised(part, part.apply(cell, axis=1), "mean", best)
         if rows["published_mean"].notna().any():
@@ -277,10 +278,11 @@ def _frame(table: matrix.Table, rows: pd.DataFrame, cell: Cell, best: bool = Tru
 
 def _emphasised(part: pd.DataFrame, texts: pd.Series, column: str, best: bool) -> list[str]:
     """The texts of a column, in bold the best, however many methods share it; none where all do."""
-    values = part[column].astype(float).round(DIGITS[part["metric"].iloc[0]])
+    metric = part["metric"].dropna().iloc[0]
+    values = part[column].astype(float).round(DIGITS[metric])
     if not best or values.nunique() < 2:
         return list(texts)
-    top = values.max() if part["metric"].iloc[0] == "dice" else values.min()
+    top = values.max() if metric == "dice" else values.min()
     return [f"**{text}**" if value == top else text for text, value in zip(texts, values, strict=True)]
 
 

@@ -161,7 +161,7 @@ def test_ids_of_one_folder_are_picked_by_glob_and_by_csv(tmp_path):
         writer = csv.writer(file)
         writer.writerows([("case", "sequence"), *((f"t2_{n}", "second") for n in range(8))])
     picked = ["t1=t1_*", f"t2=@{tmp_path / 'meta.csv'}:sequence=second"]
-    wishes = dict(proposal.wish(f"{name}={top}", picked) for name in ("t1", "t2"))
+    wishes = proposal.wishes_of([f"{name}={top}" for name in ("t1", "t2")], picked)
     task = read_task(proposal.propose("hearts", wishes, ["unet"]))
     for modality in ("t1", "t2"):
         cases = [case for split in task.splits.values() for case in split[modality]["test"]]
@@ -240,7 +240,11 @@ def test_a_patient_on_two_sides_is_refused(tmp_path, folder):
     content = [{"train": IDS[:6], "val": IDS[6:]}]
     (tmp_path / "splits.json").write_text(json.dumps(content), "utf-8")
     with pytest.raises(SettingsError, match=r"split fold0: patient twin is in \w+ \(Pat-0"):
-        _propose(tmp_path, splits=tmp_path / "splits.json", patients={IDS[0]: "twin", IDS[8]: "twin"})
+        _propose(
+            tmp_path,
+            splits=tmp_path / "splits.json",
+            patients={case: case for case in IDS} | {IDS[0]: "twin", IDS[8]: "twin"},
+        )
     assert not list(folder.iterdir())
 
 
@@ -271,3 +275,65 @@ def test_the_command_says_what_comes_next(tmp_path, capsys, folder):
         assert cli.main(wrong) == 1
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--cases", "lgee=Pat*"], "did you mean 'lge'?"),
+        (["--cases", "lge=Pat-77"], "has no case Pat-77"),
+        (["--cases", "lge=@{}/meta.csv:kind=b"], "no row has b in its column kind"),
+        (["--cases", "lge=@{}/meta.csv:sort=a"], "expected the columns case and sort, found case, kind"),
+        (["--patients", "{}/meta.csv"], "expected the columns case and patient"),
+        (["--patients", "{}/patients.csv"], "--patients: 1 is no case"),
+        (["--folds", "1"], "expected at least two and one"),
+        (["--folds", "8"], "expected at least 10 for 8 folds"),
+        (["--test", "Pat-01 b"], "it needs --splits"),
+        (["--splits", "{}/meta.csv"], "expected nnU-Net's splits_final.json, or a datalist"),
+        (["--structures", "cavity=2"], "--structures has cavity=2, dataset.json 1"),
+        (["--structures", "cavity=x"], "expected NAME or NAME=VALUE"),
+        (["--layout", "pairs", "--images", "{{case}}/{{case}}.nii.gz", "--labels", "l/{{case}}.nii.gz"], "{case} once"),
+    ],
+)
+def test_what_was_typed_wrongly_is_one_line(tmp_path, folder, capsys, arguments, said):
+    for modality in ("bssfp", "lge"):
+        _nnunet(tmp_path / modality)
+    (tmp_path / "meta.csv").write_text("\ufeffcase,kind\nPat-01 b,a\n", "utf-8")
+    (tmp_path / "patients.csv").write_text("case,patient\n1,anna\n", "utf-8")
+    scans = [f"{modality}={tmp_path / modality}" for modality in ("bssfp", "lge")]
+    assert cli.main(["task", "hearts", *scans, *(word.format(tmp_path) for word in arguments)]) == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {"channel_names": [], "labels": {}}, {"channel_names": {"0": "MRI"}, "labels": [1]},
+     {"channel_names": {"0": "MRI"}, "labels": NAMES, "dataset": {"a": {"images": []}}},
+     {"modality": "MRI", "training": ["a"]}, {"modality": {"0": "MRI"}, "training": [{"image": 1, "label": 2}]}],
+)  # fmt: skip
+def test_a_dataset_json_of_another_form_is_one_line(tmp_path, content):
+    (tmp_path / "dataset.json").write_text(json.dumps(content), "utf-8")
+    for read in (layouts.read_nnunet, layouts.read_msd):
+        with pytest.raises(DataError) as caught:
+            read(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_what_nnunet_ignores_is_refused(tmp_path, folder):
+    for modality in ("bssfp", "lge"):
+        _nnunet(tmp_path / modality, names=NAMES | {"ignore": 3})
+    with pytest.raises(DataError, match="a label 'ignore'"):
+        _propose(tmp_path)
+
+
+def test_some_structures_of_plain_pairs_are_enough(tmp_path):
+    task = read_task(_propose(tmp_path, "pairs", structures=["cavity=1"]))
+    assert [s.name for s in task.structures] == ["cavity"]
+    assert task.modalities["lge"].label_values == ((0, 2),)
+
+
+def test_no_task_takes_the_name_of_other_scans(tmp_path):
+    wishes = {m: proposal.Wish(str(_nnunet(tmp_path / m))) for m in ("ct", "mri")}
+    with pytest.raises(SettingsError, match="'mmwhs_ct': other scans have this name"):
+        proposal.propose("mmwhs", wishes, ["unet"])

@@ -115,7 +115,7 @@ def test_a_run_is_what_its_settings_say_wherever_it_lies(made, tmp_path):
     old = {"key": settings["key"], "flags": {"eam": True}, "losses": {"alpha": 0.4}}
     (tmp_path / "my run/settings.json").write_text(json.dumps(old), "utf-8")
     shown = made.run(f"ssc predict '{tmp_path}/my run' {scan} -o {tmp_path}/d.nii.gz --modality ct", check=False)
-    assert "written by another version of ssc (format 1, expected 2)" in shown and "Traceback" not in shown
+    assert "written by another version of ssc (format 1, expected 3)" in shown and "Traceback" not in shown
 
 
 def test_a_run_explains_itself(made):

@@ -111,7 +111,7 @@ def test_an_external_method_stands_in_a_table_and_a_missing_map_counts_as_missed
         (f"ssc score {PREDICTIONS} --task abdomen --split draw0 --method nnunet --map 1=livr", "did you mean 'liver'?"),
         ("ssc score logs --task abdomen --split draw0 --method nnunet", "expected names such as ct_0002.nii.gz"),
         ("ssc export-nnunet results --task abdomen --split draw0", "holds files already"),
-        ("snakemake -n --cores 1 --config seeds=[7] -- results/external/x", "No rule to produce"),
+        ("snakemake -n --cores 1 --config folds=[1] -- results/tables/table6.csv", "folds: 1 is none of table table6"),
     ],
 )
 def test_a_mistake_is_one_line(made, command, said):

@@ -134,15 +134,18 @@ JOINT_V2 = "{ label: Joint V2, joint: true, eam: true }"
         ("[baseline, joint_v2, ours]", "[baselin, joint_v2, ours]", "'baselin' is no variant; did you mean 'baseline'"),
         ("task: abdomen\n    reference", "task: abdomne\n    reference", "did you mean 'abdomen'?"),
         ("{ name: liver, label", "{ nmae: liver, label", "structures.0.name' is missing"),
+        ("main_table: table6", "main_table: tabel6", "did you mean 'table6'?"),
     ],
 )
 def test_a_slip_in_the_matrix_is_one_line_before_anything_trains(made, old, new, message):
-    text = (made.folder / "config/matrix.yaml").read_text("utf-8")
+    files = [made.folder / name for name in ("config/matrix.yaml", "config/tasks/abdomen.yaml")]
+    (file,) = [file for file in files if old in file.read_text("utf-8")]
+    text = file.read_text("utf-8")
     try:
-        made.edit("config/matrix.yaml", old, new)
+        made.edit(str(file.relative_to(made.folder)), old, new)
         shown = made.run("snakemake -n --cores 2 results/tables/table6.csv", check=False)
     finally:
-        (made.folder / "config/matrix.yaml").write_text(text, "utf-8")
+        file.write_text(text, "utf-8")
     assert message in shown and "Traceback" not in shown, shown[-2000:]
 
 

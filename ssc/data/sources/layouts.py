@@ -6,8 +6,9 @@ import fnmatch
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
+from typing import Any
 
 from ssc.data.sources.nifti_pairs import NiftiPairs, Pairs, of_patterns
 from ssc.errors import DataError, MissingDataError
@@ -28,6 +29,24 @@ class Description:
     pairs: Pairs
 
 
+Read = Callable[..., Description]
+
+
+def _one_line(read: Read) -> Read:
+    """Contents of another form than the layout's are the user's to mend."""
+
+    @wraps(read)
+    def reading(folder: Path, *arguments: Any, **options: Any) -> Description:
+        try:
+            return read(folder, *arguments, **options)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise DataError(f"{folder}/dataset.json: not of the form that its layout has ({what}).") from None
+
+    return reading
+
+
+@_one_line
 def read_nnunet(folder: Path) -> Description:
     """nnU-Net v2 raw: ``imagesTr/ID_0000.nii.gz``, ``labelsTr/ID.nii.gz``, or the paths that ``dataset`` names.
 
@@ -55,6 +74,7 @@ def read_nnunet(folder: Path) -> Description:
     return Description(labels, next(iter(content["channel_names"].values())), pairs)
 
 
+@_one_line
 def read_msd(folder: Path, subsets: tuple[str, ...] = ("training",)) -> Description:
     """MSD: ``dataset.json`` lists image and label map of each case. Raises MissingDataError, DataError."""
     content = _dataset_json(folder)
@@ -70,6 +90,7 @@ def read_msd(folder: Path, subsets: tuple[str, ...] = ("training",)) -> Descript
     return Description(labels, next(iter(content["modality"].values())), pairs)
 
 
+@_one_line
 def read_amos(folder: Path, kind: str) -> Description:
     """AMOS22's labelled scans of one kind, 'ct' or 'mr': as MSD, with ``validation``; the number says which kind."""
     found = read_msd(folder, ("training", "validation"))

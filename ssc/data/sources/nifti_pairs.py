@@ -32,9 +32,14 @@ def _as_they_are(labels: np.ndarray, case: str) -> np.ndarray:
 
 
 def of_patterns(root: Path, image: str, label: str) -> Pairs:
-    """Every case with an image or a label map below ``root``; patterns hold ``{case}``. Hidden files are none."""
+    """Every case with an image or a label map below ``root``; patterns hold ``{case}`` once. Hidden files are none.
+
+    Raises DataError for another pattern.
+    """
     found = set()
     for pattern in (image, label):
+        if pattern.count("{case}") != 1 or pattern.startswith("/"):
+            raise DataError(f"'{pattern}': expected the name of a file below {root} that holds {{case}} once")
         before, after = pattern.split("{case}")
         names = (file.relative_to(root).as_posix() for file in root.glob(pattern.format(case="*")))
         found.update(name.removeprefix(before).removesuffix(after) for name in names)
@@ -66,14 +71,16 @@ class NiftiPairs:
 
     def cases(self, folder: Path) -> list[str]:
         """Case ids in natural order. Raises MissingDataError, DataError for half a case."""
-        found = self.candidates(folder)
-        for case in found:
-            self.files(folder, case)
+        pairs = self.find(Path(folder))
+        for case in (found := self._sorted(pairs, folder)):
+            self._complete(case, pairs[case])
         return found
 
     def candidates(self, folder: Path) -> list[str]:
         """Ids of all cases with an image or a label map. Raises MissingDataError where there are none."""
-        found = self.find(Path(folder))
+        return self._sorted(self.find(Path(folder)), folder)
+
+    def _sorted(self, found: Pairs, folder: Path) -> list[str]:
         if not found:
             raise MissingDataError(
                 f"{self.name}: no cases in {folder}. Expected {self.LAYOUT} there. {self.WHERE} See docs/data.md."
@@ -85,6 +92,9 @@ class NiftiPairs:
         pair = self.find(Path(folder)).get(case)
         if pair is None:
             raise DataError(f"{self.name} {case}: not in {folder}, expected {self.LAYOUT}.")
+        return self._complete(case, pair)
+
+    def _complete(self, case: str, pair: tuple[Path, Path]) -> list[Path]:
         missing = [file.name for file in pair if not file.is_file()]
         if missing:
             raise DataError(
