@@ -106,7 +106,10 @@ def case_manifests(run):
 def table_runs(table):
     """The trainings behind a table, at the configured data, scale and seeds."""
     data = settings.data_of(matrix.tables()[table].task)
-    return matrix.table_runs(table, data, settings.scale, settings.seeds, settings.folds)
+    try:
+        return matrix.table_runs(table, data, settings.scale, settings.seeds, settings.folds)
+    except UserError as error:
+        raise WorkflowError(error)
 
 
 def claims_runs(task):

@@ -9,7 +9,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ssc import matrix
 from ssc.data.nifti import read_nifti
 from ssc.data.preprocess import body_box
 from ssc.data.scan import LABEL_ROUNDING, Scan
-from ssc.data.sources.layouts import CHANNEL, ENDINGS, Description, of_modality, read_amos, read_msd, read_nnunet
+from ssc.data.sources.layouts import CHANNEL, ENDINGS, Description, of_modality, only, read_amos, read_msd, read_nnunet
 from ssc.data.sources.nifti_pairs import of_patterns
 from ssc.data.splits import VALIDATION, fold_splits, splits_yaml
 from ssc.errors import DataError, MissingDataError, SettingsError
@@ -190,6 +190,10 @@ def _detect(
     else:
         read = {"nnunet": read_nnunet, "msd": read_msd, "amos": lambda top: read_amos(top, kind)}
         description = read[layout](folder)
+    for case in wish.cases:
+        if case not in description.pairs and not any(sign in case for sign in "*?["):
+            raise DataError(f"{modality}: {folder} has no case {case}")
+    description = replace(description, pairs=only(description.pairs, wish.cases))
     if layout != "amos":
         kind = "ct" if _is_ct(description) else "mr"
     accepted = sorted(set(description.label_values.values())) or _values_in(description)
@@ -203,11 +207,7 @@ def _detect(
         label_values=_ranges(accepted) or None,
         intensity=Intensity(clip=(0.5, 99.5), unit="percentile_of_nonzero", z_score="box"),  # until scans were seen
     )
-    pairs = of_modality(modality, chosen).find(folder)
-    for case in wish.cases:
-        if case not in pairs and not any(sign in case for sign in "*?["):
-            raise DataError(f"{modality}: {folder} has no case {case}")
-    return chosen, Description(description.label_values, description.channel, pairs)
+    return chosen, description
 
 
 def _ranges(values: list[int]) -> tuple[tuple[int, int], ...]:

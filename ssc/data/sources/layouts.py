@@ -145,7 +145,7 @@ def of_modality(name: str, modality: Modality) -> NiftiPairs:
             pairs = of_patterns(folder, modality.images, modality.labels)
         else:
             pairs = read[modality.layout](folder).pairs
-        return {case: pair for case, pair in pairs.items() if _chosen(case, modality.cases)}
+        return only(pairs, modality.cases)
 
     layout = EXPECTED.get(modality.layout) or " and ".join(
         pattern.format(case="ID") for pattern in (modality.images, modality.labels)
@@ -155,5 +155,10 @@ def of_modality(name: str, modality: Modality) -> NiftiPairs:
     )
 
 
-def _chosen(case: str, wanted: tuple[str, ...]) -> bool:
-    return case in wanted or any(fnmatch.fnmatchcase(case, pattern) for pattern in wanted)
+def only(pairs: Pairs, wanted: tuple[str, ...]) -> Pairs:
+    """The cases whose ids are wanted, by name or glob."""
+    return {
+        case: pair
+        for case, pair in pairs.items()
+        if case in wanted or any(fnmatch.fnmatchcase(case, pattern) for pattern in wanted)
+    }
