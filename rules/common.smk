@@ -91,8 +91,9 @@ def raw_arguments(wildcards, input):
 
 def raw_input(wildcards):
     """The folder of raw scans, where the workflow makes or fetches it. Its age decides nothing."""
-    made = wildcards.data == "phantom" or (wildcards.source == "chaos" and settings.chaos is None)
-    return ancient(f"data/{wildcards.data}/{wildcards.source}") if made else []
+    folder = raw_folder(wildcards.data, wildcards.source)
+    made = wildcards.data == "phantom" or (wildcards.source == "chaos" and folder == "data/real/chaos")
+    return ancient(folder) if made else []
 
 
 def raw_manifests(run):

@@ -241,14 +241,16 @@ def _several(scans: list[Path], given: list[Path]) -> bool:
 
 def _outputs(scans: list[Path], given: list[Path], output: Path) -> list[Path]:
     """A label map for each scan. Raises DataError where that cannot be."""
+    from ssc.data.nifti import ENDINGS, stem
+
     if not _several(scans, given):
-        if not output.name.endswith((".nii", ".nii.gz")):
+        if not output.name.endswith(ENDINGS):
             raise DataError(f"{output}: label maps are NIfTI; expected a name ending in .nii or .nii.gz")
         outputs = [output]
     else:
-        if output.name.endswith((".nii", ".nii.gz")) or output.is_file():
+        if output.name.endswith(ENDINGS) or output.is_file():
             raise DataError(f"{output}: {len(scans)} scans were given; expected a folder for their label maps")
-        stems = [scan.name.removesuffix(".gz").removesuffix(".nii") for scan in scans]
+        stems = [stem(scan.name) for scan in scans]
         twice = sorted({stem for stem in stems if stems.count(stem) > 1})
         if twice:
             raise DataError(f"{output}: two scans are named {twice[0]}; give their folders in turn")

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ssc.data.dicom import dicom_files, dicom_kind
+from ssc.data.nifti import stem
 from ssc.data.preprocess import on_scan_grid, scan_range, to_case, to_scan_grid
 from ssc.data.reading import read_image
 from ssc.data.sampling import neighbouring_slices, pad_to
@@ -219,7 +220,7 @@ def predict_scan(
     case, found = predictor.segment(scan, modality)
     labels, notes = to_scan_grid(found, case.image, scan.image), case.notes
     if with_probabilities:
-        with whole(out.with_name(out.name.removesuffix(".gz").removesuffix(".nii") + ".npz")) as partial:
+        with whole(out.with_name(f"{stem(out.name)}.npz")) as partial:
             np.savez_compressed(partial, probabilities=np.stack(list(on_scan_grid(found, case.image, scan.image))))
     if path.is_dir():
         image = sitk.GetImageFromArray(labels)

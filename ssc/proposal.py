@@ -17,12 +17,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from ssc import matrix
-from ssc.data.nifti import read_nifti
+from ssc.data.nifti import ENDINGS, read_nifti
 from ssc.data.preprocess import body_box
 from ssc.data.scan import LABEL_ROUNDING, Scan
-from ssc.data.sources.layouts import CHANNEL, ENDINGS, Description, of_modality, only, read_amos, read_msd, read_nnunet
+from ssc.data.sources.layouts import Description, dataset_json, of_modality, only, read_amos, read_msd, read_nnunet
 from ssc.data.sources.nifti_pairs import of_patterns
-from ssc.data.splits import VALIDATION, fold_splits, splits_yaml
+from ssc.data.splits import fold_splits, given_splits, splits_yaml
 from ssc.errors import DataError, MissingDataError, SettingsError
 from ssc.settings import nearest
 from ssc.tasks import FOLDER, Intensity, Modality, natural, read_task, sources
@@ -98,6 +98,21 @@ def _csv_rows(path: Path, column: str) -> list[dict[str, str]]:
     return rows
 
 
+def read_patients(path: Path) -> dict[str, str]:
+    """Case -> patient, from a CSV file with these two columns. Raises DataError."""
+    return {row["case"]: row["patient"] for row in _csv_rows(path, "patient")}
+
+
+def _check_patients(patients: Mapping[str, str], cases: dict[str, list[str]]) -> None:
+    """That a list of patients is of these cases, all of them: an id that was changed would part a patient's scans."""
+    known = {case for ids in cases.values() for case in ids}
+    for what, odd in (("is no case", set(patients) - known), ("has no patient there", known - set(patients))):
+        if odd:
+            raise DataError(
+                f"--patients: {sorted(odd, key=natural)[0]} {what}; expected every case, as its file is named"
+            )
+
+
 def propose(
     name: str,
     wishes: Mapping[str, Wish],
@@ -132,7 +147,7 @@ def propose(
     if patients:
         _check_patients(patients, cases)
     if splits:
-        parts = _given_splits(splits, cases, test, patients or {})
+        parts = given_splits(splits, cases, test, patients or {})
     else:
         parts = fold_splits(cases, folds, repeats, patients)
     text = _text(name, wishes, modalities, values, seen, backbones, parts, patients or {})
@@ -165,11 +180,7 @@ def _check_names(name: str, wishes: Mapping[str, Wish], backbones: Sequence[str]
 
 def _methods(backbones: Sequence[str]) -> list[str]:
     """The proposed table's methods: those of the task's backbone, then of the others."""
-    return [method if first else f"{method}_{b}" for first, b in _marked(backbones) for method in METHODS]
-
-
-def _marked(backbones: Sequence[str]) -> list[tuple[bool, str]]:
-    return [(place == 0, backbone) for place, backbone in enumerate(backbones)]
+    return [*METHODS, *(f"{method}_{backbone}" for backbone in backbones[1:] for method in METHODS)]
 
 
 # What lies in the folders
@@ -218,17 +229,13 @@ def _ranges(values: list[int]) -> tuple[tuple[int, int], ...]:
 
 
 def _layout_of(folder: Path) -> str:
-    path = folder / "dataset.json"
-    if not path.is_file():
+    if not (folder / "dataset.json").is_file():
         if list(folder.glob("imagesTr/*_0000.nii*")):
             raise MissingDataError(
                 f"{folder}: imagesTr is nnU-Net's, but there is no dataset.json. Expected one with the labels' names."
             )
         return "pairs"
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: no JSON ({error}).") from None
+    content = dataset_json(folder)
     if "channel_names" in content:
         return "nnunet"
     names = [Path(row["image"]).name for row in content.get("training", []) if isinstance(row, dict) and "image" in row]
@@ -364,78 +371,6 @@ def _see(scan: Scan, structures: int) -> Seen:
         volumes_ml=tuple((counts * np.prod(image.GetSpacing()) / 1000).tolist()),
         window=tuple(np.percentile(array[labels > 0], (0.5, 99.5)).tolist()),
     )
-
-
-# Splits from elsewhere
-
-
-def read_patients(path: Path) -> dict[str, str]:
-    """Case -> patient, from a CSV file with these two columns. Raises DataError."""
-    return {row["case"]: row["patient"] for row in _csv_rows(path, "patient")}
-
-
-def _check_patients(patients: Mapping[str, str], cases: dict[str, list[str]]) -> None:
-    """That a list of patients is of these cases, all of them: an id that was changed would part a patient's scans."""
-    known = {case for ids in cases.values() for case in ids}
-    for what, odd in (("is no case", set(patients) - known), ("has no patient there", known - set(patients))):
-        if odd:
-            raise DataError(
-                f"--patients: {sorted(odd, key=natural)[0]} {what}; expected every case, as its file is named"
-            )
-
-
-def _given_splits(
-    path: Path, cases: dict[str, list[str]], test: Sequence[str], patients: Mapping[str, str]
-) -> dict[str, Any]:
-    """splits_final.json, or a datalist with folds; without a test list what a fold holds out is its test part."""
-    splits = {}
-    known = {case for ids in cases.values() for case in ids}
-    for number, (train, held) in enumerate(_folds_of(path)):
-        unknown = {*train, *held, *test} - known
-        if unknown:
-            raise DataError(f"{path}: fold {number} names {sorted(unknown, key=natural)[0]}, which is no case")
-        if test:
-            parts = {"train": train - set(test), "validation": held - set(test), "test": set(test)}
-        else:
-            validation = _drawn(train, cases, patients, np.random.default_rng([number]))
-            parts = {"train": train - validation, "validation": validation, "test": held}
-        splits[f"fold{number}"] = {
-            modality: {part: [case for case in ids if case in chosen] for part, chosen in parts.items()}
-            for modality, ids in cases.items()
-        }
-    return splits
-
-
-def _drawn(
-    train: set[str], cases: dict[str, list[str]], patients: Mapping[str, str], generator: np.random.Generator
-) -> set[str]:
-    """Of a fold's training cases those that validate, at least ``VALIDATION`` of each modality, patient by patient."""
-    chosen: set[str] = set()
-    for ids in cases.values():
-        for case in generator.permutation([case for case in ids if case in train]).tolist():
-            if len(chosen & set(ids)) < VALIDATION:
-                own = {other for other in train if patients.get(other, other) == patients.get(case, case)}
-                chosen |= own
-    return chosen
-
-
-def _folds_of(path: Path) -> list[tuple[set[str], set[str]]]:
-    """What each fold trains on and holds out. Raises DataError for a file of another form."""
-    expected = f"{path}: expected nnU-Net's splits_final.json, or a datalist whose cases have image and fold"
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if isinstance(content, list):
-            return [(set(fold["train"]), set(fold["val"])) for fold in content]
-        of_fold: dict[int, set[str]] = {}
-        for row in content["training"]:
-            name = Path(row["image"]).name
-            for ending in (*ENDINGS, CHANNEL):
-                name = name.removesuffix(ending)
-            of_fold.setdefault(int(row["fold"]), set()).add(name)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(expected) from None
-    everything = set().union(*of_fold.values())
-    return [(everything - held, held) for _, held in sorted(of_fold.items())]
 
 
 # The file

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from ssc import matrix
 from ssc.data import phantoms
-from ssc.data.nifti import read_nifti
+from ssc.data.nifti import ENDINGS, read_nifti, stem
 from ssc.data.preprocess import read_case, to_scan_grid
 from ssc.data.scan import LABEL_ROUNDING, check_same_geometry
 from ssc.data.sources import source
@@ -23,7 +23,6 @@ from ssc.tasks import Task, tasks
 from ssc.whole import whole
 
 COLUMNS = ("case", "modality", "structure", "grid", "status", *SCORES)
-ENDINGS = (".nii.gz", ".nii")
 Scored = tuple[np.ndarray, sitk.Image]  # our labels (D, H, W), and the truth
 
 
@@ -141,7 +140,7 @@ def _translated(image: sitk.Image, ours: Mapping[int, int], file: Path) -> np.nd
 def _shares(file: Path, labels: np.ndarray, ours: Mapping[int, int]) -> np.ndarray:
     """Probabilities (Z, D, H, W) in the order of our labels, from the file beside; else 1 where the label is."""
     classes = max(ours.values()) + 1
-    stored = file.with_name(file.name.removesuffix(".gz").removesuffix(".nii") + ".npz")
+    stored = file.with_name(f"{stem(file.name)}.npz")
     if not stored.is_file():
         return np.stack([labels == value for value in range(classes)])
     with np.load(stored) as arrays:

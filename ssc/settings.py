@@ -145,11 +145,9 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> str:
 def _inside(kind: Any, part: str | int) -> Any:
     """The type of a model's field, or of the entries of a mapping or sequence; of several the model."""
     found = kind.model_fields[part].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]
-    return (
-        next((choice for choice in get_args(found) if hasattr(choice, "model_fields")), found)
-        if (type(None) in get_args(found))
-        else found
-    )
+    if type(None) in get_args(found):
+        return next((choice for choice in get_args(found) if hasattr(choice, "model_fields")), found)
+    return found
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -21,8 +21,17 @@ SHORTEST_MM = 0.01
 AFFINES_MM = 0.1  # how far sform and qform may move a corner of the grid apart
 UNIT_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 GZIP = b"\x1f\x8b"
+ENDINGS = (".nii.gz", ".nii")
 # What nibabel and zlib raise for files that are damaged or something else.
 UNREADABLE = (EOFError, zlib.error, ValueError, TypeError, ImageFileError, HeaderDataError, WrapStructError)
+
+
+def stem(name: str) -> str:
+    """A file's name without folder and ending."""
+    name = Path(name).name
+    for ending in ENDINGS:
+        name = name.removesuffix(ending)
+    return name
 
 
 class _Header1(nib.Nifti1Header):

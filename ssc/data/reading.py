@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssc.data.dicom import read_dicom
-from ssc.data.nifti import read_nifti
+from ssc.data.nifti import ENDINGS, read_nifti
 from ssc.data.scan import Volume, check_image
 from ssc.tasks import natural
-
-ENDINGS = (".nii", ".nii.gz")
 
 
 def scans_in(path: Path) -> list[Path]:

@@ -7,11 +7,14 @@ task: folds over patients.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ssc.data.nifti import stem
+from ssc.data.sources.layouts import CHANNEL
 from ssc.errors import DataError
 from ssc.matrix import DEVELOPMENT
 from ssc.tasks import natural
@@ -142,6 +145,60 @@ def _cases(
 ) -> list[str]:
     found = [case for person in persons for case in people[person].get(modality, [])][:most]
     return sorted(found, key=natural)
+
+
+def given_splits(
+    path: Path, cases: dict[str, list[str]], test: Sequence[str], patients: Mapping[str, str]
+) -> dict[str, Any]:
+    """splits_final.json, or a datalist with folds; without a test list what a fold holds out is its test part.
+
+    Raises DataError for a file of another form, or one that names what is no case.
+    """
+    splits = {}
+    known = {case for ids in cases.values() for case in ids}
+    for number, (train, held) in enumerate(_folds_of(path)):
+        unknown = {*train, *held, *test} - known
+        if unknown:
+            raise DataError(f"{path}: fold {number} names {sorted(unknown, key=natural)[0]}, which is no case")
+        if test:
+            parts = {"train": train - set(test), "validation": held - set(test), "test": set(test)}
+        else:
+            validation = _drawn(train, cases, patients, np.random.default_rng([number]))
+            parts = {"train": train - validation, "validation": validation, "test": held}
+        splits[f"fold{number}"] = {
+            modality: {part: [case for case in ids if case in chosen] for part, chosen in parts.items()}
+            for modality, ids in cases.items()
+        }
+    return splits
+
+
+def _drawn(
+    train: set[str], cases: dict[str, list[str]], patients: Mapping[str, str], generator: np.random.Generator
+) -> set[str]:
+    """Of a fold's training cases those that validate, at least ``VALIDATION`` of each modality, patient by patient."""
+    chosen: set[str] = set()
+    for ids in cases.values():
+        for case in generator.permutation([case for case in ids if case in train]).tolist():
+            if len(chosen & set(ids)) < VALIDATION:
+                own = {other for other in train if patients.get(other, other) == patients.get(case, case)}
+                chosen |= own
+    return chosen
+
+
+def _folds_of(path: Path) -> list[tuple[set[str], set[str]]]:
+    """What each fold trains on and holds out. Raises DataError for a file of another form."""
+    expected = f"{path}: expected nnU-Net's splits_final.json, or a datalist whose cases have image and fold"
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if isinstance(content, list):
+            return [(set(fold["train"]), set(fold["val"])) for fold in content]
+        of_fold: dict[int, set[str]] = {}
+        for row in content["training"]:
+            of_fold.setdefault(int(row["fold"]), set()).add(stem(row["image"]).removesuffix(CHANNEL))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(expected) from None
+    everything = set().union(*of_fold.values())
+    return [(everything - held, held) for _, held in sorted(of_fold.items())]
 
 
 def splits_yaml(splits: dict[str, Any], indent: str = "") -> Iterator[str]:

@@ -10,11 +10,11 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
+from ssc.data.nifti import ENDINGS, stem
 from ssc.data.sources.nifti_pairs import NiftiPairs, Pairs, of_patterns
 from ssc.errors import DataError, MissingDataError
 from ssc.tasks import Modality
 
-ENDINGS = (".nii.gz", ".nii")
 CHANNEL = "_0000"  # ends an image's name in nnU-Net's layout
 AMOS_LAST_CT = {"Tr": 410, "Va": 409}  # its dataset.json does not say which scans are MR; their numbers do
 WHERE = "Is it the folder that you meant?"
@@ -52,7 +52,7 @@ def read_nnunet(folder: Path) -> Description:
 
     Raises MissingDataError, DataError.
     """
-    content = _dataset_json(folder)
+    content = dataset_json(folder)
     if "channel_names" not in content:
         other = " It looks like MSD's: give layout msd." if "modality" in content else ""
         raise DataError(f"{folder}/dataset.json: no channel_names, expected nnU-Net v2's keys.{other}")
@@ -77,12 +77,12 @@ def read_nnunet(folder: Path) -> Description:
 @_one_line
 def read_msd(folder: Path, subsets: tuple[str, ...] = ("training",)) -> Description:
     """MSD: ``dataset.json`` lists image and label map of each case. Raises MissingDataError, DataError."""
-    content = _dataset_json(folder)
+    content = dataset_json(folder)
     if "modality" not in content or "training" not in content:
         other = " It looks like nnU-Net's: give layout nnunet." if "channel_names" in content else ""
         raise DataError(f"{folder}/dataset.json: no modality or training, expected MSD's keys.{other}")
     rows = [row for subset in subsets for row in content.get(subset, []) if "label" in row]
-    pairs = {_stem(row["image"]): (folder / row["image"], folder / row["label"]) for row in rows}
+    pairs = {stem(row["image"]): (folder / row["image"], folder / row["label"]) for row in rows}
     if len(pairs) < len(rows):
         raise DataError(f"{folder}/dataset.json: two images have one name, expected an id a case.")
     pairs = {case: pair for case, pair in pairs.items() if not case.startswith((".", "_"))}
@@ -105,7 +105,8 @@ def read_amos(folder: Path, kind: str) -> Description:
     return Description(found.label_values, kind, pairs)
 
 
-def _dataset_json(folder: Path) -> dict:
+def dataset_json(folder: Path) -> dict:
+    """What a folder says of itself. Raises MissingDataError, DataError."""
     path = folder / "dataset.json"
     if not path.is_file():
         raise MissingDataError(f"{folder}: no dataset.json, expected one there. {WHERE}")
@@ -116,13 +117,6 @@ def _dataset_json(folder: Path) -> dict:
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected keys and values.")
     return content
-
-
-def _stem(name: str) -> str:
-    name = Path(name).name
-    for ending in ENDINGS:
-        name = name.removesuffix(ending)
-    return name
 
 
 EXPECTED = {
