@@ -13,7 +13,7 @@ ALL_RUNS = {"settings": 4, "train": 4, "evaluate": 4, "table": 1}
 
 def test_the_literal_command_makes_the_table(made):
     table = pd.read_csv(made.folder / "results/tables/table6.csv")
-    assert len(table) == 3 * 2 * 2 * (2 * 5 + 1)  # methods, metrics, grids, numbers a line
+    assert len(table) == 3 * 9 * 2 * (2 * 5 + 1)  # methods, metrics, grids, numbers a line
     assert list(table["method"].unique()) == ["baseline", "joint_v2", "ours"]
     assert (table["data"] == "phantom").all() and (table["scale"] == "smoke").all()
     assert table.loc[table["mean"].isna(), "missed"].equals(table.loc[table["mean"].isna(), "n"])
