@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 from snakemake_logger_plugin_ssc import LogHandler
-from ssc import matrix
+from ssc import jobs, matrix
 from ssc.config import Settings
 from ssc.errors import DataError, MissingDataError, UserError
-from ssc.runs import fingerprint, run_settings
+from ssc.runs import commit, fingerprint, run_settings
 from ssc.tasks import source_cases, sources, tasks
 
 try:
@@ -24,6 +24,15 @@ os.environ.setdefault(
     "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592:glibc.malloc.hugetlb=1",
 )
 
+# Jobs import the package from here, wherever they work (`home`).
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
+
+# Whether results lie in a storage instead of this folder. A job there has no repository to ask for the commit.
+STORED = workflow.storage_settings.default_storage_provider is not None
+if STORED:
+    os.environ.setdefault("SSC_COMMIT", commit())
+    workflow.register_envvars("SSC_COMMIT")
+
 # None where an executor sends jobs elsewhere: `workflow.cores` is an error then.
 CORES = workflow.resource_settings.cores or len(os.sched_getaffinity(0))
 REAL_CORES = min(CORES, len(os.sched_getaffinity(0)))  # what this workflow may keep busy
@@ -37,6 +46,10 @@ TABLES = [f"results/tables/{table.name}.csv" for table in matrix.tables().values
 
 def last_lines():
     """What the screen ends with; pandas is loaded only now."""
+    if STORED:
+        return [
+            f"Made, below {workflow.storage_settings.default_storage_prefix}: {' '.join(workflow.dag_settings.targets)}"
+        ]
     from ssc.results.closing import closing
 
     return closing(workflow.dag_settings.targets)
@@ -83,17 +96,37 @@ def raw_of(names, data=None):
     }
 
 
-def raw_arguments(wildcards, input):
-    """MODALITY=FOLDER for each modality of a run. Takes `input`, so that Snakemake doesn't record it."""
-    run = run_of(wildcards)
-    return [shlex.quote(f"{m}={raw_folder(run.data, tasks()[run.task].source(m))}") for m in run.modalities]
+def raw_input(data, source):
+    """The folder of raw scans, where the workflow makes or fetches it, or where it lies in a storage.
+
+    A user's own folder on this machine is no input: it may move.
+    """
+    folder = raw_folder(data, source)
+    if data == "phantom" or (source == "chaos" and folder == "data/real/chaos"):
+        return [ancient(folder)]
+    if STORED and os.path.isabs(folder):
+        raise WorkflowError(
+            f"{source}: {folder} lies on this machine, where jobs elsewhere cannot see it. Copy it into the storage "
+            f"and name it from the storage's prefix on, e.g. data/real/{source}"
+        )
+    return [folder] if STORED else []
 
 
-def raw_input(wildcards):
-    """The folder of raw scans, where the workflow makes or fetches it. Its age decides nothing."""
-    folder = raw_folder(wildcards.data, wildcards.source)
-    made = wildcards.data == "phantom" or (wildcards.source == "chaos" and folder == "data/real/chaos")
-    return ancient(folder) if made else []
+def raw_inputs(data, *sources):
+    """The raw scans of a job that looks at them again. In this folder such a job finds phantoms or makes them: a
+    clone after `dvc pull` has none, and as missing inputs they would start everything anew.
+    """
+    return [folder for source in sources for folder in raw_input(data, source)] if STORED else []
+
+
+def raw_of_tasks(names, data=None):
+    """`raw_inputs` of all modalities of some tasks."""
+    return [f for name in names for f in raw_inputs(data or settings.data_of(name), *raw_of([name], data))]
+
+
+def home(wildcards, output):
+    """Where a job works: the folder that its results/ and data/ lie in."""
+    return shlex.quote(jobs.home(output[0]))
 
 
 def raw_manifests(run):
@@ -101,7 +134,12 @@ def raw_manifests(run):
 
 
 def case_manifests(run):
-    return [f"{matrix.cases_folder(run.data, run.scale, run.task, m)}/manifest.json" for m in run.modalities]
+    return [f"{run.cases_folder(m)}/manifest.json" for m in run.modalities]
+
+
+def case_files(run):
+    """The cases themselves. Their manifests tell whether one has changed."""
+    return [ancient(f"{run.cases_folder(m)}/files") for m in run.modalities]
 
 
 def table_runs(table):
@@ -119,12 +157,11 @@ def claims_runs(task):
 
 
 def raw_state(wildcards):
-    """Phantoms: the code that makes them. Real scans: names and sizes of the files, so that a changed folder is
-    verified anew and a moved one is not; where they are gone but their manifest is here (a clone after `dvc pull`),
-    what the manifest says.
+    """Names and sizes of real scans' files, so that a changed folder is verified anew and a moved one is not; where
+    they are gone but their manifest is here (a clone after `dvc pull`), what the manifest says.
     """
-    if wildcards.data == "phantom":
-        return PHANTOM_CODE
+    if wildcards.data == "phantom" or STORED:
+        return "an input"
     from ssc.data.verify import listing  # loads SimpleITK, which phantoms don't need here
 
     try:
@@ -159,7 +196,7 @@ def imagenet_file(wildcards):
             f"{run.key}: no ImageNet weights fit the backbone {backbone.name}. Set init=random, for every run of the table."
         )
     given = getattr(settings, name)
-    if given and Path(given).is_file():
+    if given and (STORED or Path(given).is_file()):
         return given
     if name == "swin_tiny" and not given:
         return "data/weights/swin_tiny.pth"
@@ -207,7 +244,7 @@ def scores_of(runs):
     """The scores of runs. Those of an external method are the user's to make."""
     files = [f"{run.predictions('test')}/scores.csv" for run in runs]
     for run, file in zip(runs, files):
-        if run.external and not os.path.exists(file):
+        if run.external and not STORED and not os.path.exists(file):
             raise WorkflowError(
                 f"{file}: not there. Make it with ssc score FOLDER --task {run.task} --split {run.split} "
                 f"--seed {run.seed} --method {run.variant} --data {run.data} --scale {run.scale}"

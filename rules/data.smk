@@ -2,11 +2,28 @@
 
 
 localrules:
+    phantom_code,
     download_chaos,
     download_swin_tiny,
 
 
+# A file, so that phantoms and all that comes of them follow its content: `ancient` folders would stop that.
+rule phantom_code:
+    output:
+        "data/manifests/phantom/code",
+    log:
+        "logs/phantoms/code.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        code=PHANTOM_CODE,
+    shell:
+        "printf '%s\\n' {params.code} > {output} 2> {log}"
+
+
 rule phantoms:
+    input:
+        "data/manifests/phantom/code",
     output:
         directory("data/phantom/{source}"),
     log:
@@ -16,8 +33,6 @@ rule phantoms:
     threads: job_threads
     resources:
         real_threads=real_threads,
-    params:
-        code=PHANTOM_CODE,
     message:
         "Phantoms in the layout of {wildcards.source}"
     shell:
@@ -52,7 +67,8 @@ rule download_swin_tiny:
 
 rule verify:
     input:
-        lambda w: raw_input(w),
+        raw=lambda w: raw_input(w.data, w.source),
+        code=lambda w: ["data/manifests/phantom/code"] if w.data == "phantom" else [],
     output:
         "data/manifests/{data}/{source}.json",
     log:
@@ -63,19 +79,23 @@ rule verify:
     resources:
         real_threads=real_threads,
     params:
+        home=home,
         state=raw_state,
         folder=lambda w, input: shlex.quote(raw_folder(w.data, w.source)),
     message:
         "Verify the raw scans of {wildcards.source} in {params.folder}"
     shell:
-        "python -m ssc manifest {wildcards.source} {params.folder} {output} --threads {resources.real_threads} > {log} 2>&1"
+        "(cd {params.home} && python -m ssc manifest {wildcards.source} {params.folder}"
+        " data/manifests/{wildcards.data}/{wildcards.source}.json --threads {resources.real_threads}) > {log} 2>&1"
 
 
 rule preprocess:
     input:
         lambda w: f"data/manifests/{w.data}/{tasks()[w.task].source(w.modality)}.json",
+        raw=lambda w: raw_inputs(w.data, tasks()[w.task].source(w.modality)),
     output:
-        "results/cases/{data}/{scale}/{task}/{modality}/manifest.json",
+        manifest="results/cases/{data}/{scale}/{task}/{modality}/manifest.json",
+        files=directory("results/cases/{data}/{scale}/{task}/{modality}/files"),
     log:
         "logs/preprocess/{data}/{scale}/{task}/{modality}.log",
     benchmark:
@@ -89,10 +109,11 @@ rule preprocess:
         settings=case_settings,
         source=lambda w: tasks()[w.task].source(w.modality),
         folder=lambda w, input: shlex.quote(raw_folder(w.data, tasks()[w.task].source(w.modality))),
-        cases=lambda w, output: os.path.dirname(output[0]),
+        home=home,
         need=lambda w: source_cases(tasks()[w.task].source(w.modality)),
     message:
         "Preprocess {wildcards.modality} ({wildcards.data}, {wildcards.scale})"
     shell:
-        "python -m ssc preprocess {params.source} {params.folder} {params.cases}"
-        " --settings {params.settings:q} --need {params.need:q} --threads {resources.real_threads} > {log} 2>&1"
+        "(cd {params.home} && python -m ssc preprocess {params.source} {params.folder}"
+        " results/cases/{wildcards.data}/{wildcards.scale}/{wildcards.task}/{wildcards.modality}"
+        " --settings {params.settings:q} --need {params.need:q} --threads {resources.real_threads}) > {log} 2>&1"

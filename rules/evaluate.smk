@@ -10,10 +10,11 @@ rule evaluate:
         weights=rules.train.output.weights,
         record=rules.train.output.record,
         settings=rules.settings.output,
-        cases=lambda w: case_manifests(run_of(w)),
-        raw=lambda w: raw_manifests(run_of(w)),
+        manifests=lambda w: case_manifests(run_of(w)),
+        cases=lambda w: case_files(run_of(w)),
     output:
-        "results/predictions/{key}/{part}/scores.csv",
+        scores="results/predictions/{key}/{part}/scores.csv",
+        label_maps=directory("results/predictions/{key}/{part}/label_maps"),
     log:
         "logs/evaluate/{key}/{part}.log",
     benchmark:
@@ -25,19 +26,21 @@ rule evaluate:
         gpu=GPUS_A_JOB,
         real_threads=real_threads,
     params:
+        home=home,
         spec=evaluation,
-        raw=raw_arguments,
     message:
         "Segment and score {wildcards.key}, {wildcards.part} part"
     shell:
-        "python -m ssc evaluate results/runs/{wildcards.key} --part {wildcards.part}"
-        " --overlap {params.spec[overlap]} --raw {params.raw} --threads {resources.real_threads} > {log} 2>&1"
+        "(cd {params.home} && python -m ssc evaluate results/runs/{wildcards.key} --part {wildcards.part}"
+        " --overlap {params.spec[overlap]} --threads {resources.real_threads}) > {log} 2>&1"
 
 
 rule overlay:
     input:
         scores="results/predictions/{key}/test/scores.csv",
+        label_maps=ancient("results/predictions/{key}/test/label_maps"),
         manifests=lambda w: raw_manifests(run_of(w)),
+        raw=lambda w: raw_of_tasks([run_of(w).task], run_of(w).data),
     output:
         png="results/predictions/{key}/test/overlay.png",
         pdf="results/predictions/{key}/test/overlay.pdf",

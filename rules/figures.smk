@@ -38,7 +38,11 @@ rule diagram:
 rule figure4:
     input:
         scores=lambda w: [f"{r.predictions('test')}/scores.csv" for t in tasks_of(w.half) for r in main_runs(t)],
+        label_maps=lambda w: [
+            ancient(f"{r.predictions('test')}/label_maps") for t in tasks_of(w.half) for r in main_runs(t)
+        ],
         manifests=lambda w: [m for t in tasks_of(w.half) for r in main_runs(t) for m in raw_manifests(r)],
+        raw=lambda w: raw_of_tasks(tasks_of(w.half)),
     output:
         pdf="results/figures/figure4{half}.pdf",
         png=report(
@@ -151,7 +155,8 @@ rule learned:
         weights="results/runs/{key}/weights.safetensors",
         record="results/runs/{key}/run.json",
         settings="results/runs/{key}/settings.json",
-        cases=lambda w: case_manifests(run_of(w)),
+        manifests=lambda w: case_manifests(run_of(w)),
+        cases=lambda w: case_files(run_of(w)),
     output:
         "results/learned/{key}.npz",
     log:
@@ -162,11 +167,13 @@ rule learned:
     resources:
         real_threads=real_threads,
     params:
+        home=home,
         code=fingerprint("ssc/learned.py"),
     message:
         "What {wildcards.key} has learned"
     shell:
-        "python -m ssc learned results/runs/{wildcards.key} {output} --threads {resources.real_threads} > {log} 2>&1"
+        "(cd {params.home} && python -m ssc learned results/runs/{wildcards.key} results/learned/{wildcards.key}.npz"
+        " --threads {resources.real_threads}) > {log} 2>&1"
 
 
 rule learned_figure:

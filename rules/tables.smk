@@ -54,7 +54,7 @@ rule claims:
     input:
         scores=lambda w: scores_of(claims_runs(w.task)),
         records=lambda w: [f"{run.folder}/run.json" for run in claims_runs(w.task)],
-        published="ssc/results/published.csv",
+        published=local("ssc/results/published.csv"),
     output:
         csv="results/tables/claims_{task}.csv",
         markdown="results/tables/claims_{task}.md",
@@ -104,7 +104,7 @@ rule metrics:
 
 rule published_audit:
     input:
-        published="ssc/results/published.csv",
+        published=local("ssc/results/published.csv"),
     output:
         "results/tables/published_audit.csv",
     log:
@@ -123,7 +123,7 @@ rule table:
     input:
         scores=lambda w: scores_of(table_runs(w.table)),
         records=lambda w: [f"{run.folder}/run.json" for run in table_runs(w.table)],
-        published="ssc/results/published.csv",
+        published=local("ssc/results/published.csv"),
     output:
         csv="results/tables/{table}.csv",
         markdown="results/tables/{table}.md",

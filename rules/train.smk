@@ -22,6 +22,7 @@ rule train:
     input:
         "results/runs/{key}/settings.json",
         lambda w: case_manifests(run_of(w)),
+        lambda w: case_files(run_of(w)),
         imagenet=imagenet_file,
     output:
         weights="results/runs/{key}/weights.safetensors",
@@ -38,9 +39,13 @@ rule train:
         gpu=GPUS_A_JOB,
         real_threads=real_threads,
     params:
-        imagenet=lambda w, input: f" --imagenet {shlex.quote(input.imagenet)}" if input.imagenet else "",
+        home=home,
+        imagenet=lambda w, input: (
+            f" --imagenet {shlex.quote(os.path.abspath(input.imagenet))}" if input.imagenet else ""
+        ),
+        state=lambda w, input: shlex.quote(os.path.abspath(settings.state)),
     message:
         "Train {wildcards.key}"
     shell:
-        "python -m ssc train results/runs/{wildcards.key}{params.imagenet}"
-        " --threads {resources.real_threads} > {log} 2>&1"
+        "(cd {params.home} && python -m ssc train results/runs/{wildcards.key}{params.imagenet}"
+        " --state {params.state} --threads {resources.real_threads}) > {log} 2>&1"

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
-from ssc.errors import DataError, RunError, SettingsError, UserError, refused_by_the_system
+from ssc.errors import DataError, SettingsError, UserError, refused_by_the_system
+from ssc.presets import Data, Scale
 from ssc.settings import nearest
 from ssc.tasks import natural, source_cases, sources, tasks
 from ssc.whole import check_place, whole
@@ -103,13 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     train = command(_train, "train", "Train a run from its settings.json; goes on where it was stopped")
     train.add_argument("run", type=Path)
     train.add_argument("--imagenet", type=Path, help="checkpoint, where settings.json says init: imagenet")
+    train.add_argument("--state", type=Path, default=Path("state"), help="where saves go, default state")
     threads(train)
 
     evaluate = command(_evaluate, "evaluate", "Segment and score a part of a run's split")
     evaluate.add_argument("run", type=Path)
     evaluate.add_argument("--part", choices=("test", "validation"), default="test")
     evaluate.add_argument("--overlap", type=_overlap, default=0.5, help="of two windows, default 0.5")
-    evaluate.add_argument("--raw", nargs="+", required=True, metavar="MODALITY=FOLDER", help="raw scans")
     threads(evaluate)
 
     preprocess = command(_preprocess, "preprocess", "Turn a folder of raw scans into cases")
@@ -153,6 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("folder", type=Path, help="to make, e.g. nnUNet_raw/Dataset501_Abdomen")
     export.add_argument("--kind", choices=("cases", "raw"), default="cases", help="preprocessed, or scans")
     _of_split(export)
+    export.add_argument(
+        "--raw", nargs="+", default=[], metavar="MODALITY=FOLDER", help="scans; default: as in config/config.yaml"
+    )
 
     learned = command(_learned, "learned", "Write what a run with External Attention Modules has learned")
     learned.add_argument("run", type=Path)
@@ -168,13 +173,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _of_split(added: argparse.ArgumentParser) -> None:
-    """The options that name a split, and where its raw scans lie."""
+    """The options that name a split."""
     added.add_argument("--task", required=True)
     added.add_argument("--split", required=True, help="e.g. draw0")
     added.add_argument("--seed", type=int, default=0, help="of the runs that it stands beside, default 0")
-    added.add_argument("--data", choices=("phantom", "real"), help="default: as in config/config.yaml")
-    added.add_argument("--scale", choices=("smoke", "small", "paper"), help="likewise")
-    added.add_argument("--raw", nargs="+", default=[], metavar="MODALITY=FOLDER", help="raw scans; likewise")
+    added.add_argument("--data", choices=get_args(Data), help="default: as in config/config.yaml")
+    added.add_argument("--scale", choices=get_args(Scale), help="likewise")
 
 
 def _values(text: str) -> dict[int, str]:
@@ -332,22 +336,16 @@ def _train(options: argparse.Namespace) -> None:
 
     use_threads(options.threads)
     with lease() as device:
-        train(options.run, options.imagenet, options.threads, device)
+        train(options.run, options.imagenet, options.state, options.threads, device)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from ssc.device import lease, use_threads
     from ssc.evaluation import evaluate
-    from ssc.runs import read_settings
 
-    raw = {modality: Path(folder) for modality, _, folder in (entry.partition("=") for entry in options.raw)}
-    needed = read_settings(options.run).modalities
-    if set(raw) != set(needed):
-        wanted = " ".join(f"{modality}=FOLDER" for modality in needed)
-        raise RunError(f"{options.run}: expected --raw {wanted}, found --raw {' '.join(options.raw)}")
     use_threads(options.threads)
     with lease() as device:
-        evaluate(options.run, options.part, options.overlap, raw, device)
+        evaluate(options.run, options.part, options.overlap, device)
 
 
 def _preprocess(options: argparse.Namespace) -> None:
@@ -422,8 +420,8 @@ def _explain(options: argparse.Namespace) -> None:
 def _score(options: argparse.Namespace) -> None:
     from ssc.scoring import score_folder
 
-    run, raw = _chosen_split(options, options.method)
-    missing = score_folder(options.folder, run, raw, options.map)
+    run = _chosen_split(options, options.method)
+    missing = score_folder(options.folder, run, options.map)
     if missing:
         print(f"ssc: warning: {options.folder}: no label map of {', '.join(missing)}: missed", file=sys.stderr)
     print(f"{run.predictions('test')}/scores.csv: {run.variant}")
@@ -432,13 +430,13 @@ def _score(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from ssc.nnunet import export
 
-    run, raw = _chosen_split(options, "joint_plain")
-    export(run, options.kind, options.folder, raw, _progress)
+    run = _chosen_split(options, "joint_plain")
+    export(run, options.kind, options.folder, _raw_folders(options, run), _progress)
     print(f"{options.folder}: {run.task}, {run.split}; set nnUNet_raw to {options.folder.parent}")
 
 
 def _chosen_split(options: argparse.Namespace, method: str):
-    """The run of a method on the split that was named, and its raw scans' folders. Raises SettingsError."""
+    """The run of a method on the split that was named. Raises SettingsError."""
     from ssc import matrix
     from ssc.config import Settings
 
@@ -450,13 +448,19 @@ def _chosen_split(options: argparse.Namespace, method: str):
     if options.split not in task.splits:
         raise SettingsError(f"task {task.name}: no split '{options.split}'; {nearest(options.split, task.splits)}")
     data = options.data or settings.data_of(task.name)
-    run = matrix.Run(data, options.scale or settings.scale, task.name, options.split, options.seed, method, None)
+    return matrix.Run(data, options.scale or settings.scale, task.name, options.split, options.seed, method, None)
+
+
+def _raw_folders(options: argparse.Namespace, run) -> dict[str, Path]:
+    """Where the raw scans of a run's modalities lie. Raises SettingsError."""
+    from ssc.config import Settings
+
+    settings, task = Settings.of_file(), tasks()[run.task]
     given = {modality: folder for modality, _, folder in (entry.partition("=") for entry in options.raw)}
     for modality in given:
         if modality not in task.modalities:
             raise SettingsError(f"--raw {modality}: no such modality; {nearest(modality, task.modalities)}")
-    raw = {m: Path(given.get(m) or settings.raw_folder(data, task.source(m))) for m in task.modalities}
-    return run, raw
+    return {m: Path(given.get(m) or settings.raw_folder(run.data, task.source(m))) for m in task.modalities}
 
 
 def _learned(options: argparse.Namespace) -> None:

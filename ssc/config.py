@@ -69,6 +69,10 @@ class Settings(Strict):
         None, description="ImageNet weights of Swin-T for Swin-Unet; null: the workflow downloads them (0.1 GB)"
     )
     swin_large: str | None = Field(None, description="ImageNet weights of Swin-L for nnFormer; no download is known")
+    state: str = Field(
+        "state",
+        description="folder where trainings under way keep what they need to go on; a volume, where jobs run in pods",
+    )
     tasks: dict[str, dict[str, Any]] = Field(
         {},
         description="box, presets or folders of a task instead of those in config/tasks, as YAML with the same keys",
@@ -80,7 +84,7 @@ class Settings(Strict):
     method: Method = Field(Method(), description=Method.__doc__)
     augmentation: Augmentation = Field(Augmentation(), description=Augmentation.__doc__)
 
-    @field_validator("btcv", "chaos", "mmwhs", "swin_tiny", "swin_large")
+    @field_validator("btcv", "chaos", "mmwhs", "swin_tiny", "swin_large", "state")
     @classmethod
     def _home(cls, path: str | None) -> str | None:
         return None if path is None else str(Path(path).expanduser())

@@ -1,10 +1,6 @@
 """The user's mistakes. Each becomes one line on the screen and a non-zero exit."""
 
-import contextlib
 import errno
-import traceback
-from collections.abc import Iterator
-from pathlib import Path
 
 
 class UserError(Exception):
@@ -45,20 +41,3 @@ def refused_by_the_system(error: OSError) -> str:
     """One line: the file, what is wrong, the way out."""
     what = WAYS_OUT.get(error.errno, error.strerror or str(error))
     return f"{error.filename}: {what}" if error.filename else what
-
-
-@contextlib.contextmanager
-def logged(path: str) -> Iterator[None]:
-    """What a workflow script writes to stderr goes to its log, a user's mistake as one line, like ``ssc``'s own."""
-    with Path(path).open("w", encoding="utf-8") as log, contextlib.redirect_stderr(log):
-        try:
-            yield
-        except UserError as error:
-            print(f"ssc: {error}", file=log)
-            raise SystemExit(1) from None
-        except OSError as error:
-            print(f"ssc: {refused_by_the_system(error)}", file=log)
-            raise SystemExit(1) from None
-        except Exception:
-            traceback.print_exc(file=log)
-            raise SystemExit(1) from None

@@ -8,45 +8,34 @@ import SimpleITK as sitk
 import torch
 
 from ssc import matrix
-from ssc.data import phantoms
-from ssc.data.preprocess import read_case, to_scan_grid
-from ssc.data.scan import Scan
-from ssc.data.sources import source
+from ssc.data.preprocess import read_case, read_truth, to_scan_grid
 from ssc.data.writing import write_image
 from ssc.inference import Predictor
 from ssc.scoring import rows_of, write_scores
-from ssc.tasks import tasks
 
 
-def evaluate(folder: Path, part: str, overlap: float, raw: dict[str, Path], device: torch.device) -> None:
-    """Segment and score every case of a part of the run's split, on both grids.
+def evaluate(folder: Path, part: str, overlap: float, device: torch.device) -> None:
+    """Segment and score every case of a part of the run's split, on the case's grid and on its scan's.
 
-    Writes ``MODALITY_CASE.nii.gz`` in each scan's geometry and, last, ``scores.csv``.
+    Writes ``label_maps/MODALITY_CASE.nii.gz`` in each scan's geometry and, last, ``scores.csv``.
     """
     predictor = Predictor.of_run(folder, overlap, device)
     run = matrix.Run.from_key(predictor.run)
-    task, out = tasks()[run.task], run.predictions(part)
-    out.mkdir(parents=True, exist_ok=True)
-    rows = []
+    out, rows = run.predictions(part), []
     for modality in run.modalities:
-        if run.data == "phantom":
-            phantoms.ensure(task.source(modality), raw[modality])
-        archive = source(task.source(modality))
-        cases = matrix.cases_folder(run.data, run.scale, run.task, modality)
         for case in run.cases[modality][part]:
-            scan = archive.read(raw[modality], case, task.values(modality))
-            rows += _evaluate_case(predictor, scan, modality, read_case(cases, case), out)
+            cases = run.cases_folder(modality)
+            image, label = read_case(cases, case)
+            truth = read_truth(cases, case)
+            found = predictor.case_probabilities(image, modality)
+            native = to_scan_grid(found, image, truth)
+            _write(native, truth, out / "label_maps" / f"{modality}_{case}.nii.gz")
+            for grid, predicted, true in (("native", native, truth), ("preprocessed", found.argmax(axis=0), label)):
+                rows += rows_of(case, modality, grid, predicted, true, predictor.structures)
     write_scores(rows, out / "scores.csv")
 
 
-def _evaluate_case(
-    predictor: Predictor, scan: Scan, modality: str, case: tuple[sitk.Image, sitk.Image], out: Path
-) -> list[dict]:
-    found = predictor.case_probabilities(case[0], modality)
-    native = to_scan_grid(found, case[0], scan.image)
-    label = sitk.GetImageFromArray(native)
-    label.CopyInformation(scan.image)
-    write_image(label, out / f"{modality}_{scan.case}.nii.gz")
-    rows = rows_of(scan.case, modality, "native", native, scan.label, predictor.structures)
-    best = found.argmax(axis=0)
-    return rows + rows_of(scan.case, modality, "preprocessed", best, case[1], predictor.structures)
+def _write(labels, like: sitk.Image, path: Path) -> None:
+    image = sitk.GetImageFromArray(labels)
+    image.CopyInformation(like)
+    write_image(image, path)

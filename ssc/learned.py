@@ -50,8 +50,7 @@ def write_learned(folder: Path, out: Path) -> None:
 
 def _window(run: matrix.Run, modality: str, crop: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Image and label (1, *crop) around the middle of the structures of the first test case."""
-    folder = matrix.cases_folder(run.data, run.scale, run.task, modality)
-    image, label = load_case(folder, run.cases[modality]["test"][0], crop)
+    image, label = load_case(run.cases_folder(modality), run.cases[modality]["test"][0], crop)
     centre = (label[0] > 0).nonzero().float().mean(dim=0).round().int().tolist()
     starts = [max(0, min(c - w // 2, n - w)) for c, w, n in zip(centre, crop, label.shape[1:], strict=True)]
     inside = (slice(None), *(slice(a, a + w) for a, w in zip(starts, crop, strict=True)))

@@ -195,18 +195,17 @@ class Run:
         """Where the run's results lie: settings, weights, history; of an external one the record alone."""
         return Path("results/external" if self.external else "results/runs") / self.key
 
-    @property
-    def state_folder(self) -> Path:
-        """Where a run under way keeps what it needs to go on after a kill."""
-        return Path("state") / self.key
-
     def predictions(self, part: str) -> Path:
-        """Label maps and scores of one part of the split: 'test' or 'validation'."""
+        """scores.csv and label_maps/ of one part of the split: 'test' or 'validation'."""
         return Path("results/external" if self.external else "results/predictions") / self.key / part
+
+    def cases_folder(self, modality: str) -> Path:
+        """The preprocessed cases of a modality that the run is trained on and scored with."""
+        return cases_folder(self.data, self.scale, self.task, modality)
 
 
 def cases_folder(data: str, scale: str, task: str, modality: str) -> Path:
-    """Preprocessed cases of one modality."""
+    """Preprocessed cases of one modality: manifest.json, and what it lists in files/."""
     return Path("results/cases") / data / scale / task / modality
 
 

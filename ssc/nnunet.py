@@ -17,7 +17,7 @@ from ssc.data import phantoms
 from ssc.data.preprocess import read_case
 from ssc.data.sources import source
 from ssc.data.writing import write_image
-from ssc.errors import DataError, MissingDataError
+from ssc.errors import DataError
 from ssc.tasks import tasks
 from ssc.whole import whole
 
@@ -71,10 +71,7 @@ def _pair(
             phantoms.ensure(task.source(modality), raw[modality])
         scan = source(task.source(modality)).read(raw[modality], case, task.values(modality))
         return scan.image, scan.label
-    folder = matrix.cases_folder(run.data, run.scale, run.task, modality)
-    if not (folder / "manifest.json").is_file():
-        raise MissingDataError(f"{folder}: no cases there; make them with snakemake --cores all {folder}/manifest.json")
-    return read_case(folder, case)
+    return read_case(run.cases_folder(modality), case)
 
 
 def _write(path: Path, content: Any) -> None:

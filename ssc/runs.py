@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -183,3 +185,23 @@ def version_of(build: str) -> str | None:
     """Version of the package that a foreign backbone comes from, None for this project's."""
     top = build.partition(".")[0]
     return None if top == "ssc" else getattr(importlib.import_module(top), "__version__", "unknown")
+
+
+def commit() -> str:
+    """Short hash of the project's commit, '+' where code or configuration differ from it.
+
+    'unknown' without git, and where the sources lie unpacked inside another repository. A job in a storage is told
+    by its environment: SSC_COMMIT.
+    """
+    if told := os.environ.get("SSC_COMMIT"):
+        return told
+    git = ["git", "-C", str(matrix.ROOT)]
+    try:
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        if Path(top.stdout.strip()).resolve() != matrix.ROOT.resolve():
+            return "unknown"
+        head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "--", "ssc", "config"], capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")

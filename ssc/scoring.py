@@ -11,11 +11,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ssc import matrix
-from ssc.data import phantoms
 from ssc.data.nifti import ENDINGS, read_nifti, stem
-from ssc.data.preprocess import read_case, to_scan_grid
+from ssc.data.preprocess import read_case, read_truth, to_scan_grid
 from ssc.data.scan import LABEL_ROUNDING, check_same_geometry
-from ssc.data.sources import source
 from ssc.errors import DataError, RunError
 from ssc.metrics import SCORES, score_case
 from ssc.settings import nearest
@@ -42,12 +40,13 @@ def write_scores(rows: Iterable[dict], path: Path) -> None:
         writer.writerows(rows)
 
 
-def score_folder(folder: Path, run: matrix.Run, raw: Mapping[str, Path], names: Mapping[int, str] | None) -> list[str]:
+def score_folder(folder: Path, run: matrix.Run, names: Mapping[int, str] | None) -> list[str]:
     """Score ``MODALITY_CASE.nii.gz`` of every test case of an external run; its scores.csv and run.json are written.
 
     A label map lies on its scan's grid or on the preprocessed case's (then scored on both; beside it ``.npz`` may hold
     ``probabilities``, classes first). ``names``: label value there -> structure, of which several may be one; None: our
-    values. Returns the names of the cases without a file, which count as missed. Raises DataError, RunError.
+    values. Returns the names of the cases without a file, which count as missed. Raises DataError, MissingDataError
+    where the split's cases are not made yet, RunError.
     """
     if not matrix.variants()[run.variant].external:
         raise RunError(
@@ -59,23 +58,20 @@ def score_folder(folder: Path, run: matrix.Run, raw: Mapping[str, Path], names: 
     found: dict[tuple[str, str], dict[str, Scored]] = {}
     missing: dict[tuple[str, str], sitk.Image] = {}
     for modality in run.modalities:
-        archive = source(task.source(modality))
-        if run.data == "phantom":
-            phantoms.ensure(task.source(modality), raw[modality])
         for case in run.cases[modality]["test"]:
-            truth = archive.read(raw[modality], case, task.values(modality)).label
+            truth = read_truth(run.cases_folder(modality), case)
             file = _file(folder, f"{modality}_{case}")
             if file is None:
                 missing[modality, case] = truth
             else:
-                found[modality, case] = _on_grids(file, truth, _cases_of(run, modality), case, ours)
+                found[modality, case] = _on_grids(file, truth, run.cases_folder(modality), case, ours)
     if not found:
         raise DataError(f"{folder}: no label map of a test case, expected names such as {_example(run)}.nii.gz")
     on_cases = any("preprocessed" in grids for grids in found.values())
     for (modality, case), truth in missing.items():
         truths = {"native": truth}
         if on_cases:
-            truths["preprocessed"] = read_case(_cases_of(run, modality), case)[1]
+            truths["preprocessed"] = read_case(run.cases_folder(modality), case)[1]
         found[modality, case] = {grid: (np.zeros(x.GetSize()[::-1], np.uint8), x) for grid, x in truths.items()}
     rows = [
         row
@@ -89,10 +85,6 @@ def score_folder(folder: Path, run: matrix.Run, raw: Mapping[str, Path], names: 
     with whole(run.folder / "run.json") as path:
         path.write_text(json.dumps({"key": run.key, "external": str(folder), "missing": lacking}, indent=1) + "\n")
     return lacking
-
-
-def _cases_of(run: matrix.Run, modality: str) -> Path:
-    return matrix.cases_folder(run.data, run.scale, run.task, modality)
 
 
 def _our_values(task: Task, names: Mapping[int, str] | None) -> dict[int, int]:
@@ -113,7 +105,7 @@ def _on_grids(file: Path, truth: sitk.Image, cases: Path, case: str, ours: Mappi
     """Our labels and the truth, by grid: the scan's, or also the case's where the label map lies on that."""
     image = read_nifti(file).image
     labels = _translated(image, ours, file)
-    if image.GetSize() == truth.GetSize() or not (cases / f"{case}_image.nii.gz").is_file():
+    if image.GetSize() == truth.GetSize():
         check_same_geometry(truth, image, str(file))
         return {"native": (labels, truth)}
     case_image, case_label = read_case(cases, case)

@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -32,7 +31,7 @@ from ssc.losses import objective
 from ssc.metrics import dice
 from ssc.models.network import Network, initialise, parameter_count
 from ssc.models.pretrained import Report, load_imagenet
-from ssc.runs import RunSettings, read_settings, training_code, version_of
+from ssc.runs import RunSettings, commit, read_settings, training_code, version_of
 from ssc.settings import Optimiser
 from ssc.whole import whole
 
@@ -42,11 +41,12 @@ SAVE = "state.pt"
 UNSHOWN = ("step", "learning_rate", "cosine_")  # in the log's lines; history.csv has them
 
 
-def train(folder: Path, imagenet: Path | None, threads: int, device: torch.device) -> None:
+def train(folder: Path, imagenet: Path | None, state: Path, threads: int, device: torch.device) -> None:
     """Train the run of ``folder`` from its ``settings.json``; writes history, run record and, last, weights.
 
-    ``imagenet``: the checkpoint, where the settings ask for one. Raises RunError where they do and there is
-    none, where another process trains the same run, and where a loss is not finite.
+    ``state``: where runs under way keep their saves, each in its own folder. ``imagenet``: the checkpoint, where the
+    settings ask for one. Raises RunError where they do and there is none, where another process trains the same run,
+    and where a loss is not finite.
     """
     settings = read_settings(folder)
     run = matrix.Run.from_key(settings.key)
@@ -56,20 +56,27 @@ def train(folder: Path, imagenet: Path | None, threads: int, device: torch.devic
         raise RunError(f"{run.key}: init is imagenet; give its weights with --imagenet, or set init=random")
     if settings.init == "random" and imagenet is not None:
         raise RunError(f"{run.key}: init is random; leave --imagenet {imagenet} out, or set init=imagenet")
-    run.state_folder.mkdir(parents=True, exist_ok=True)
+    state = state / run.key
+    state.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(run.state_folder / "lock", timeout=0):
-            _train(run, settings, folder, imagenet, threads, device)
+        with filelock.FileLock(state / "lock", timeout=0):
+            _train(run, settings, folder, imagenet, state, threads, device)
     except filelock.Timeout:
         raise RunError(f"{run.key}: another process is training this run; wait for it or stop it") from None
 
 
 def _train(
-    run: matrix.Run, settings: RunSettings, folder: Path, imagenet: Path | None, threads: int, device: torch.device
+    run: matrix.Run,
+    settings: RunSettings,
+    folder: Path,
+    imagenet: Path | None,
+    state: Path,
+    threads: int,
+    device: torch.device,
 ) -> None:
     identity = {"settings": settings.model_dump_json(), "cases": _cases_digest(run), "device": device.type}
     identity["imagenet"] = file_sha256(imagenet) if imagenet else ""
-    saved = _read_save(run.state_folder / SAVE, identity)
+    saved = _read_save(state / SAVE, identity)
     # Another number of threads changes sums in the last bits: a resumed run keeps its own.
     identity["threads"] = saved["identity"]["threads"] if saved else threads
     torch.set_num_threads(identity["threads"])
@@ -81,11 +88,12 @@ def _train(
     training = Training(run, settings, imagenet, device)
     if saved:
         training.restore(saved)
-        print(f"{run.key}: goes on at step {training.step} of {settings.optimiser.steps}", file=sys.stderr)
+    where = f"goes on at step {training.step}" if saved else f"starts at step 0: no save of it in {state}"
+    print(f"{run.key}: {where}; {settings.optimiser.steps} steps in all", file=sys.stderr)
     gc.freeze()  # else every collection walks through all that torch and MONAI have loaded
-    training.finish(identity)
+    training.finish(identity, state / SAVE)
     _write_results(training, folder, identity)
-    (run.state_folder / SAVE).unlink(missing_ok=True)
+    (state / SAVE).unlink(missing_ok=True)
 
 
 def _read_save(path: Path, identity: dict[str, str]) -> dict[str, Any] | None:
@@ -97,7 +105,7 @@ def _read_save(path: Path, identity: dict[str, str]) -> dict[str, Any] | None:
 
 
 def _cases_digest(run: matrix.Run) -> str:
-    manifests = [matrix.cases_folder(run.data, run.scale, run.task, m) / "manifest.json" for m in run.modalities]
+    manifests = [run.cases_folder(m) / "manifest.json" for m in run.modalities]
     return hashlib.sha256(b"".join(path.read_bytes() for path in manifests)).hexdigest()
 
 
@@ -120,16 +128,18 @@ class Training:
         """Image and label of every case of a part, by modality, held in the device's memory."""
         loaded = {}
         for m in self.run.modalities:
-            folder = matrix.cases_folder(self.run.data, self.run.scale, self.run.task, m)
-            pairs = (load_case(folder, case, self.settings.network.view.crop) for case in self.settings.cases[m][part])
+            pairs = (
+                load_case(self.run.cases_folder(m), case, self.settings.network.view.crop)
+                for case in self.settings.cases[m][part]
+            )
             loaded[m] = [(image.to(self.device), label.to(self.device)) for image, label in pairs]
         return loaded
 
-    def save(self, identity: dict[str, Any]) -> None:
+    def save(self, identity: dict[str, Any], file: Path) -> None:
         """Keep all that a resumed run needs; a kill meanwhile leaves the save before."""
         content = {"identity": identity, "step": self.step, "seconds": self.seconds, "history": self.history}
         content |= {name: getattr(self, name).state_dict() for name in ("network", "optimiser", "scheduler")}
-        with whole(self.run.state_folder / SAVE) as path:
+        with whole(file) as path:
             torch.save(content, path)
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -138,8 +148,8 @@ class Training:
             getattr(self, name).load_state_dict(saved[name])
         self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
 
-    def finish(self, identity: dict[str, Any]) -> None:
-        """All steps that are left, with log, validation and saves on the way."""
+    def finish(self, identity: dict[str, Any], file: Path) -> None:
+        """All steps that are left, with log, validation and saves to ``file`` on the way."""
         choice = self.settings.optimiser
         steps = choice.steps
         validate_at = {round(steps * (i + 1) / choice.validations) for i in range(choice.validations)}
@@ -159,7 +169,7 @@ class Training:
                 self.history.append(row)
                 self._log(row)
             if self.step % choice.save_every == 0 or self.step == steps:
-                self.save(identity)
+                self.save(identity, file)
             bar.update()
         bar.close()
 
@@ -267,10 +277,7 @@ def _write_results(training: Training, folder: Path, identity: dict[str, Any]) -
 def _record(training: Training, identity: dict[str, Any]) -> dict[str, Any]:
     """Where the weights come from: commit, versions, hardware, start, cases, seconds."""
     run, device = training.run, training.device
-    manifests = {
-        m: json.loads((matrix.cases_folder(run.data, run.scale, run.task, m) / "manifest.json").read_text("utf-8"))
-        for m in run.modalities
-    }
+    manifests = {m: json.loads((run.cases_folder(m) / "manifest.json").read_text("utf-8")) for m in run.modalities}
     return {
         "key": run.key,
         "commit": training.commit,
@@ -301,20 +308,3 @@ def _imagenet_record(report: Report | None, sha256: str) -> dict[str, Any] | Non
         return None
     tensors = {row.parameter: f"{row.status} {row.source}".strip() for row in report.rows}
     return {"sha256": sha256, "tensors": tensors, "unused": report.unused}
-
-
-def commit() -> str:
-    """Short hash of the project's commit, '+' where code or configuration differ from it.
-
-    'unknown' without git, and where the sources lie unpacked inside another repository.
-    """
-    git = ["git", "-C", str(matrix.ROOT)]
-    try:
-        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
-        if Path(top.stdout.strip()).resolve() != matrix.ROOT.resolve():
-            return "unknown"
-        head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "--", "ssc", "config"], capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")

@@ -3,11 +3,11 @@
 import pandas as pd
 
 from ssc import matrix
-from ssc.errors import logged
+from ssc.jobs import job
 from ssc.results.figures import figure5, save
 from ssc.results.tables import read_scores
 
-with logged(snakemake.log[0]):
+with job(snakemake) as (given, made):
     spec = snakemake.params.spec
     runs = [matrix.Run.from_key(key) for key in spec["runs"]]
     temperatures = {
@@ -15,5 +15,5 @@ with logged(snakemake.log[0]):
     }
     note = f"{spec['data']} data, {spec['scale']} scale, {len({run.split for run in runs})} draws"
     reference = matrix.tables()["tau"].reference
-    figure = figure5(pd.read_csv(snakemake.input.table), temperatures, read_scores(runs), reference, note)
-    save(figure, snakemake.output)
+    figure = figure5(pd.read_csv(given.table), temperatures, read_scores(runs), reference, note)
+    save(figure, made)

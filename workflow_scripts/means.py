@@ -3,11 +3,11 @@
 import pandas as pd
 
 from ssc import matrix
-from ssc.errors import logged
+from ssc.jobs import job
 from ssc.results.figures import overall_means, save
 from ssc.results.tables import described
 
-with logged(snakemake.log[0]):
-    rows = pd.concat([pd.read_csv(path, dtype={"seed": str}) for path in snakemake.input])
+with job(snakemake) as (given, made):
+    rows = pd.concat([pd.read_csv(path, dtype={"seed": str}) for path in given])
     labels = {method: matrix.variants()[method].label for method in rows.dropna(subset="mean")["method"].unique()}
-    save(overall_means(rows, labels, described(rows)), snakemake.output)
+    save(overall_means(rows, labels, described(rows)), made)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssc.errors import logged
+from ssc.jobs import job
 
-with logged(snakemake.log[0]):
+with job(snakemake) as (given, made):
     found = {}
-    for path in map(Path, snakemake.input):
+    for path in map(Path, given):
         rows = pd.read_csv(path).query("modality == 'overall' and grid == 'native'").dropna(subset="mean")
         found[path.stem] = {
             method: of_method.set_index("metric")["mean"].to_dict() for method, of_method in rows.groupby("method")
         }
-    Path(snakemake.output[0]).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    Path(made[0]).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

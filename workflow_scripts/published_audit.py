@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from ssc.errors import logged
+from ssc.jobs import job
 from ssc.results.audit import audit
 
-with logged(snakemake.log[0]):
-    found = audit(pd.read_csv(snakemake.input.published, dtype={"table": str}))
-    found.to_csv(snakemake.output[0], index=False, lineterminator="\n")
+with job(snakemake) as (given, made):
+    found = audit(pd.read_csv(given.published, dtype={"table": str}))
+    found.to_csv(made[0], index=False, lineterminator="\n")

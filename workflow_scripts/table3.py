@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from ssc.errors import logged
+from ssc.jobs import job
 from ssc.results import rendering, tables
 
-with logged(snakemake.log[0]):
-    rows = pd.read_csv(snakemake.input[0], keep_default_na=False)
-    rendering.write(snakemake.output, tables.table3(rows))
+with job(snakemake) as (given, made):
+    rows = pd.read_csv(given[0], keep_default_na=False)
+    rendering.write(made, tables.table3(rows))

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from ssc.data.scan import Scan, without_padding
 from ssc.data.writing import write_image
-from ssc.errors import DataError
+from ssc.errors import DataError, MissingDataError
 from ssc.whole import whole
 
 Spacing = tuple[float, float, float]
@@ -234,20 +234,19 @@ def _pad_plane(image: sitk.Image, plane: int) -> sitk.Image:
 
 
 def write_cases(scans: Iterable[Scan], folder: Path, **settings) -> None:
-    """Preprocess and write ``CASE_image.nii.gz``, ``CASE_label.nii.gz`` and, last, ``manifest.json``.
+    """Preprocess and write ``files/CASE_image.nii.gz``, ``_label``, ``_truth`` and, last, ``manifest.json``.
 
-    ``settings`` are those of ``to_case``. The manifest holds the sha256 of every file, the scans' ranges and
-    doubts about cases.
+    ``_truth`` is the label map on the scan's own grid, which predictions are scored on. ``settings`` are those of
+    ``to_case``. The manifest holds the sha256 of every file, the scans' ranges and doubts about cases.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     files, warnings, ranges = {}, {}, {}
     for scan in scans:
         case = to_case(scan, **settings)
         ranges[case.case] = scan_range(scan.image, settings["orientation"])
         if case.notes:
             warnings[case.case] = case.notes
-        for kind, image in (("image", case.image), ("label", case.label)):
-            path = folder / f"{case.case}_{kind}.nii.gz"
+        for kind, image in (("image", case.image), ("label", case.label), ("truth", scan.label)):
+            path = case_file(folder, case.case, kind)
             write_image(image, path, compression=1)
             files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     with whole(folder / "manifest.json") as path:
@@ -263,6 +262,23 @@ def scan_range(image: sitk.Image, orientation: str) -> dict[str, list[float]]:
     return {"intensity": np.percentile(few, (1, 99)).round(3).tolist(), "extent_mm": extent_mm.round(1).tolist()}
 
 
+def case_file(folder: Path, case: str, kind: str) -> Path:
+    """One file of a preprocessed case: its 'image' or 'label', or the 'truth' on the scan's own grid."""
+    return folder / "files" / f"{case}_{kind}.nii.gz"
+
+
 def read_case(folder: Path, case: str) -> tuple[sitk.Image, sitk.Image]:
-    """Image and label map of a preprocessed case."""
-    return tuple(sitk.ReadImage(str(folder / f"{case}_{kind}.nii.gz")) for kind in ("image", "label"))
+    """Image and label map of a preprocessed case. Raises MissingDataError where it is not made yet."""
+    return _read(folder, case, "image"), _read(folder, case, "label")
+
+
+def read_truth(folder: Path, case: str) -> sitk.Image:
+    """The label map of a case on its scan's own grid. Raises MissingDataError where it is not made yet."""
+    return _read(folder, case, "truth")
+
+
+def _read(folder: Path, case: str, kind: str) -> sitk.Image:
+    path = case_file(folder, case, kind)
+    if not path.is_file():
+        raise MissingDataError(f"{path}: not there; make it with snakemake --cores all -- {folder}/manifest.json")
+    return sitk.ReadImage(str(path))

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -23,6 +22,7 @@ from ssc import matrix
 from ssc.data import phantoms
 from ssc.data.scan import Scan
 from ssc.data.sources import source
+from ssc.jobs import Files
 from ssc.results.tables import read_scores
 from ssc.tasks import Task, tasks
 
@@ -117,7 +117,7 @@ def _prediction(runs: Sequence[matrix.Run], method: str, shown: Shown) -> sitk.I
     run = next(
         run for run in runs if run.variant == method and run.split == shown.split and shown.modality in run.modalities
     )
-    return sitk.ReadImage(str(run.predictions("test") / f"{shown.modality}_{shown.case}.nii.gz"))
+    return sitk.ReadImage(str(run.predictions("test") / "label_maps" / f"{shown.modality}_{shown.case}.nii.gz"))
 
 
 def _panel(axis: plt.Axes, scan: Scan, label: sitk.Image | None, task: Task, modality: str) -> None:
@@ -158,7 +158,7 @@ def _body(plane: np.ndarray) -> tuple[float, float, float, float]:
     return tuple(sides)
 
 
-def save(figure: plt.Figure, output: Any) -> None:
+def save(figure: plt.Figure, output: Files) -> None:
     """As ``output.pdf``, its fonts embedded, and ``output.png``; the same figure gives the same bytes."""
     with matplotlib.rc_context({"pdf.fonttype": 42}):  # TrueType: text can be searched, and journals take it
         figure.savefig(output.pdf, metadata={"CreationDate": None})

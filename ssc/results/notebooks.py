@@ -41,7 +41,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import HTML, Image
 
-root = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "Snakefile").exists())
+root = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "results").is_dir())
 table = pd.read_csv(root / "results/tables/$table.csv")
 table[["data", "scale", "seed", "init", "commit"]].drop_duplicates()
 %%text
@@ -130,7 +130,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Image, display
 
-root = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "Snakefile").exists())
+root = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "results").is_dir())
 figures = root / "results/figures"
 Image(figures / "figure3.png", width=1000)
 %%text

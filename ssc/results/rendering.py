@@ -6,9 +6,10 @@ import html
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+
+from ssc.jobs import Files
 
 BOLD = re.compile(r"\*\*(.+?)\*\*")
 
@@ -32,10 +33,10 @@ class Page:
     sections: tuple[Section, ...]
 
 
-def write(output: Any, page: Page) -> None:
+def write(output: Files, page: Page) -> None:
     """As ``output.markdown``, ``output.html`` and ``output.latex``."""
     for kind, render in (("markdown", markdown), ("html", html_page), ("latex", latex)):
-        Path(output[kind]).write_text(render(page), encoding="utf-8")
+        Path(getattr(output, kind)).write_text(render(page), encoding="utf-8")
 
 
 def number(value: float, digits: int, sign: bool = False) -> str:

@@ -15,13 +15,12 @@ import SimpleITK as sitk
 from archives import VALUES, btcv_case, chaos_case
 
 from snakemake_logger_plugin_ssc import TimeLeft, repair
-from ssc import cli, matrix
+from ssc import cli
 from ssc.cli import main
-from ssc.config import Settings
 from ssc.data.sources import ARCHIVES
-from ssc.errors import DataError, logged
+from ssc.errors import DataError
+from ssc.jobs import logged
 from ssc.matrix import ROOT
-from ssc.runs import run_settings
 from ssc.tasks import tasks
 from ssc.whole import whole
 
@@ -86,14 +85,6 @@ def test_a_share_or_number_that_cannot_be_is_refused_at_once(tmp_path, capsys, f
     with pytest.raises(SystemExit):
         main(["predict", str(tmp_path), "scan.nii.gz", "-o", "labels.nii.gz", *fault])
     assert f"argument {fault[0]}: {fault[1]}: expected" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("raw", [["ct=a"], ["ct=a", "b"]])
-def test_scores_need_the_scans_of_every_modality_of_the_run(tmp_path, capsys, raw):
-    run = matrix.Run.from_key("phantom/smoke/abdomen/draw0/seed0/ours")
-    (tmp_path / "settings.json").write_text(run_settings(Settings(), run).model_dump_json(), "utf-8")
-    assert main(["evaluate", str(tmp_path), "--raw", *raw]) == 1
-    assert "expected --raw ct=FOLDER mri=FOLDER, found" in capsys.readouterr().err
 
 
 def test_a_dicom_folder_is_not_read_as_another_modality(tmp_path, folded, capsys):

@@ -1,12 +1,16 @@
 """Preprocessing against closed forms: millimetres stay, sides stay, the way back is exact."""
 
+import hashlib
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ssc.data.preprocess import read_case, to_case, to_scan_grid, write_cases
+from ssc.data.preprocess import read_case, read_truth, to_case, to_scan_grid, write_cases
 from ssc.data.scan import Scan
+from ssc.errors import MissingDataError
 
 SPACING, PLANE = (8.0, 4.0, 4.0), 48
 ABDOMEN = {
@@ -130,12 +134,30 @@ def test_labels_of_neighbouring_classes_do_not_mix():
 
 
 def test_written_cases_are_listed_with_their_checksums(tmp_path):
-    write_cases([_ball_scan()], tmp_path / "cases", **ABDOMEN)
-    image, label = read_case(tmp_path / "cases", "1")
+    scan, cases = _ball_scan(), tmp_path / "cases"
+    write_cases([scan], cases, **ABDOMEN)
+    image, label = read_case(cases, "1")
     assert image.GetSize() == label.GetSize()
-    first = (tmp_path / "cases/manifest.json").read_bytes()
-    write_cases([_ball_scan()], tmp_path / "cases", **ABDOMEN)
-    assert (tmp_path / "cases/manifest.json").read_bytes() == first
+    first = (cases / "manifest.json").read_bytes()
+    listed = json.loads(first)["files"]
+    assert set(listed) == {path.name for path in (cases / "files").iterdir()} and len(listed) == 3
+    assert all(hashlib.sha256((cases / "files" / n).read_bytes()).hexdigest() == digest for n, digest in listed.items())
+    write_cases([_ball_scan()], cases, **ABDOMEN)
+    assert (cases / "manifest.json").read_bytes() == first
+
+
+def test_a_case_keeps_the_truth_of_its_scan(tmp_path):
+    scan = _ball_scan(orientation="PIR", oblique_deg=20.0)
+    write_cases([scan], tmp_path, **ABDOMEN)
+    truth = read_truth(tmp_path, "1")
+    assert np.array_equal(*map(sitk.GetArrayFromImage, (truth, scan.label)))
+    for field in ("GetSpacing", "GetOrigin", "GetDirection"):
+        assert np.allclose(getattr(truth, field)(), getattr(scan.label, field)(), atol=1e-4)
+
+
+def test_a_case_that_is_not_made_yet_is_one_line_with_the_way(tmp_path):
+    with pytest.raises(MissingDataError, match=r"9_image.nii.gz: not there; make it with snakemake .*manifest.json"):
+        read_case(tmp_path, "9")
 
 
 @pytest.mark.parametrize("oblique_deg", [0.0, 20.0])

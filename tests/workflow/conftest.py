@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from project import Project, trained
+from project import SHOWN, Project, trained
 
 
 @pytest.fixture(scope="session")
@@ -12,6 +12,13 @@ def made(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("workflow") / "project")
     project.log = project.run("snakemake --cores 8 --resources gpu=2 results/tables/table6.csv")
     return project
+
+
+@pytest.fixture(scope="session")
+def shown(made):
+    """The same project with what needs no further training: a figure, curves, a diagram, the task's notebook."""
+    made.run(f"snakemake --cores 2 {SHOWN}")
+    return made
 
 
 @pytest.fixture(scope="session")

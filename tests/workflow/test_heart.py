@@ -150,7 +150,10 @@ backbones:
 """
 
 
-@pytest.mark.parametrize(("task", "split", "dims"), [("abdomen", "draw0", 3), ("heart", "fixed", 2)])
+@pytest.mark.parametrize(
+    ("task", "split", "dims"),
+    [("abdomen", "draw0", 3), pytest.param("heart", "fixed", 2, marks=pytest.mark.long)],
+)
 def test_a_backbone_that_nobody_knows_yet_is_one_row(hearts, tmp_path, task, split, dims):
     """MONAI's attention U-Net: trained, scored, used, folded; nothing else is touched, nothing else trains."""
     text = (hearts.folder / "config/matrix.yaml").read_text("utf-8")

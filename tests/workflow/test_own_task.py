@@ -14,6 +14,7 @@ from ssc.tasks import Modality, tasks
 
 CASES = "results/cases/phantom/smoke/abdomen"
 PREDICTIONS = "results/predictions/phantom/smoke/abdomen/draw0/seed0/ours/test"
+SCORE = f"ssc score {PREDICTIONS}/label_maps --task abdomen"
 EXTERNAL = "results/external/phantom/smoke/abdomen/draw0/seed0/nnunet"
 
 
@@ -57,14 +58,15 @@ def test_the_exported_scans_are_the_same_cases_as_a_users_own_task(made, exporte
         scan = of_modality("own", own).read(exported["raw"], f"{modality}_{case}", values)
         found = to_case(scan, **task.to_case(modality, "phantom", "smoke"))
         image, label = (
-            sitk.ReadImage(f"{made.folder}/{CASES}/{modality}/{case}_{kind}.nii.gz") for kind in ("image", "label")
+            sitk.ReadImage(f"{made.folder}/{CASES}/{modality}/files/{case}_{kind}.nii.gz")
+            for kind in ("image", "label")
         )
         assert np.array_equal(*map(sitk.GetArrayFromImage, (found.label, label)))
         assert np.allclose(*map(sitk.GetArrayFromImage, (found.image, image)), atol=1e-4)
 
 
 def test_our_own_label_maps_score_as_the_workflow_scored_them(made):
-    made.run(f"ssc score {PREDICTIONS} --task abdomen --split draw0 --method nnunet")
+    made.run(f"{SCORE} --split draw0 --method nnunet")
     ours, found = (
         pd.read_csv(made.folder / f"{top}/scores.csv", dtype=str) for top in (PREDICTIONS, f"{EXTERNAL}/test")
     )
@@ -77,7 +79,7 @@ def test_an_external_method_stands_in_a_table_and_a_missing_map_counts_as_missed
     maps = tmp_path / "maps"
     maps.mkdir()
     theirs = {0: 0, 1: 5, 2: 1, 3: 2, 4: 3}
-    for file in sorted((made.folder / PREDICTIONS).glob("*.nii.gz"))[1:]:
+    for file in sorted((made.folder / PREDICTIONS / "label_maps").glob("*.nii.gz"))[1:]:
         image = nib.load(file)
         array = np.vectorize(theirs.get)(np.asarray(image.dataobj)).astype(np.uint8)
         nib.save(nib.Nifti1Image(array, image.affine), maps / file.name)
@@ -106,9 +108,12 @@ def test_an_external_method_stands_in_a_table_and_a_missing_map_counts_as_missed
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (f"ssc score {PREDICTIONS} --task abdomen --split draw0 --method ours", "method ours: not external"),
-        (f"ssc score {PREDICTIONS} --task abdomen --split drw0 --method nnunet", "did you mean 'draw0'?"),
-        (f"ssc score {PREDICTIONS} --task abdomen --split draw0 --method nnunet --map 1=livr", "did you mean 'liver'?"),
+        (f"{SCORE} --split draw0 --method ours", "method ours: not external"),
+        (f"{SCORE} --split drw0 --method nnunet", "did you mean 'draw0'?"),
+        (
+            f"{SCORE} --split draw0 --method nnunet --map 1=livr",
+            "did you mean 'liver'?",
+        ),
         ("ssc score logs --task abdomen --split draw0 --method nnunet", "expected names such as ct_0002.nii.gz"),
         ("ssc export-nnunet results --task abdomen --split draw0", "holds files already"),
         ("snakemake -n --cores 1 --config folds=[1] -- results/tables/table6.csv", "folds: 1 is none of table table6"),

@@ -29,11 +29,14 @@ def ensure(source: str, folder: Path) -> None:
     """
     if source not in WRITERS:
         raise DataError(f"archive {source}: no phantoms are written in its layout, expected {', '.join(WRITERS)}")
+    if folder.is_dir():
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{folder}.lock"):
-        if folder.is_dir():
-            return
-        partial = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(partial, ignore_errors=True)
-        WRITERS[source](partial, source_cases(source))
-        partial.replace(folder)
+    lock = folder.with_name(f"{folder.name}.lock")
+    with filelock.FileLock(lock):
+        if not folder.is_dir():
+            partial = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(partial, ignore_errors=True)
+            WRITERS[source](partial, source_cases(source))
+            partial.replace(folder)
+    lock.unlink(missing_ok=True)  # whoever waited for it finds the folder
