@@ -57,7 +57,10 @@ class Settings(Strict):
     """The whole configuration."""
 
     data: Data = Field("phantom", description="phantom: embedded, made by the workflow; real: the archives below")
-    scale: Scale = Field("small", description="smoke: seconds per run; small: minutes on a CPU; paper: a large GPU")
+    scale: Scale = Field(
+        "small",
+        description="smoke: seconds per run; small: minutes on a CPU; medium: a 24 GB GPU, untried; paper: larger ones",
+    )
     seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1, description="every run is trained once for each seed")
     btcv: str = Field("data/real/btcv", description="folder that holds RawData/Training (needs an account)")
     chaos: str | None = Field(

@@ -15,7 +15,7 @@ from ssc.settings import Strict, explain, merged, nearest
 ROOT = Path(__file__).resolve().parent.parent
 
 Data = Literal["phantom", "real"]
-Scale = Literal["smoke", "small", "paper"]
+Scale = Literal["smoke", "small", "medium", "paper"]
 Init = Literal["random", "imagenet"]
 Size = Annotated[int, Field(gt=0)]
 Length = Annotated[float, Field(gt=0)]

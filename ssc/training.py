@@ -120,6 +120,7 @@ class Training:
         self.optimiser = _optimiser(self.network, settings.optimiser)
         self.scheduler = _schedule(self.optimiser, settings.optimiser)
         self.step, self.seconds, self.history, self.commit = 0, 0.0, [], commit()
+        self.mixed_precision = device.type == "cuda"  # forward in bfloat16; weights and losses stay in float32
         view = settings.network.view
         self.sampler = Sampler(self._load("train"), settings.sampling, view, settings.classes, run.seed)
         self.validation = self._load("validation")
@@ -180,7 +181,7 @@ class Training:
         images = {m: drawn["image"].to(self.device) for m, drawn in batch.items()}
         labels = {m: drawn["label"].to(self.device) for m, drawn in batch.items()}
         drop = self.network.draw_depth({m: len(image) for m, image in images.items()}, self.run.seed, self.step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
             outputs = self.network(images, drop)
         embeddings = {m: entry.weight for m, entry in self.network.class_embeddings.items()}
         loss, parts = objective(outputs, labels, embeddings, self.settings.objective)

@@ -142,3 +142,32 @@ def test_prediction_from_an_untrained_run_says_what_is_missing(project):
 
     with pytest.raises(RunError, match=r"run\.json is missing"):
         Predictor.load(project.folder, 0.5, torch.device("cpu"))
+
+
+MIXED = [name for name, row in matrix.variants().items() if not row.external]
+QUICK = ("ours", "joint_v1", "unet", "ours_unet", "ours_swin_unet")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in MIXED]
+)
+def test_mixed_precision_follows_full_precision(project, name):
+    """What a GPU does, here by autocast on the CPU: the mean loss of 20 steps, weights in float32."""
+    import torch
+
+    from ssc.training import Training
+
+    torch.set_num_threads(1)
+    variant = matrix.variants()[name]
+    key = KEY.replace("ours", name) + ("" if variant.joint else "-ct")
+    run = matrix.Run.from_key(key)
+    settings = run_settings(Settings(), run)
+    losses = {}
+    for mixed in (False, True):
+        training = Training(run, settings, None, torch.device("cpu"))
+        training.mixed_precision = mixed
+        losses[mixed] = np.array([float(training.advance()["loss"]) for _ in range(10)])
+        assert all(p.dtype == torch.float32 for p in training.network.parameters())
+    print(name, losses)
+    assert np.isfinite(losses[True]).all() and not np.array_equal(losses[True], losses[False])
+    assert losses[True].mean() == pytest.approx(losses[False].mean(), rel=0.02)
