@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssc.models.network import Output
+from ssc.rivals import losses as rivals
 from ssc.settings import Objective
 
 SMOOTH = 1e-5  # on both sides of Dice's fraction
@@ -84,11 +85,11 @@ def objective(
     embeddings: dict[str, Tensor],
     terms: Objective,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """L (Eq. 12) and its unweighted parts. A term takes part where its weight is not None.
+    """L (Eq. 12), with the rivals' terms, and its unweighted parts. A term takes part where its weight is not None.
 
     labels: modality -> (B, 1, *S) of integers; embeddings: modality -> Q (Z, D).
     """
-    parts = {f"seg_{m}": segmentation(output.logits, labels[m]) for m, output in outputs.items()}
+    parts = {f"seg_{m}": _segmentation(output.logits, labels[m], terms) for m, output in outputs.items()}
     loss = sum(parts.values())
     if terms.alpha is not None:
         aux = {
@@ -105,7 +106,18 @@ def objective(
     if terms.gamma is not None:
         parts["icr"] = image_consistency(correlations, terms.tau)
         loss = loss + terms.gamma * parts["icr"]
+    if terms.kd is not None:
+        finest = {m: output.logits[0] for m, output in outputs.items()}
+        targets = {m: _one_hot(labels[m], logits.shape[1]) for m, logits in finest.items()}
+        parts["kd"] = rivals.distillation(finest, targets, terms.kd_absent)
+        loss = loss + terms.kd * parts["kd"]
     return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def _segmentation(logits: Sequence[Tensor], label: Tensor, terms: Objective) -> Tensor:
+    if terms.segmentation == "paper":
+        return segmentation(logits, label)
+    return rivals.segmentation(logits[0], _one_hot(label, logits[0].shape[1]))
 
 
 def _shuffled(

@@ -38,6 +38,7 @@ class BackboneRow(Strict):
     taps: tuple[str, ...] = ()
     branches: tuple[Branch, ...] = ()
     multiple_of: PositiveInt = 1
+    norm_per_modality: StrictBool = False
     imagenet: Literal["swin_tiny", "swin_large"] | None = None
 
 
@@ -77,7 +78,7 @@ class Variant(Strict):
 
     name: Annotated[str, AfterValidator(_no_hyphen)]
     label: str
-    backbone: str | None = None  # None: the task's
+    backbone: str | dict[Literal[2, 3], str] | None = None  # of a mapping that of the task's rank; None: the task's
     joint: StrictBool = False
     image_embedding: StrictBool = True
     own_encoder: StrictBool = False
@@ -91,6 +92,8 @@ class Variant(Strict):
     def backbone_row(self, task: Task) -> BackboneRow:
         """The backbone that the variant has on a task. Raises SettingsError where there is none of that name."""
         name = self.backbone or task.backbone
+        if isinstance(name, dict):
+            name = name.get(backbones()[task.backbone].spatial_dims, "of that rank")
         if name not in backbones():
             raise SettingsError(
                 f"config/matrix.yaml: variants.{self.name}: backbone '{name}' is none; {nearest(name, backbones())}"
@@ -260,12 +263,14 @@ def _check_variant(variant: Variant) -> None:
         raise SettingsError(f"{place}: mcr and icr need joint and eam")
     own = variant.settings.losses
     unused = [n for n, flag in FLAG_OF.items() if getattr(own, n) is not None and not getattr(variant, flag)]
+    if own.kd is not None and not variant.joint:
+        raise SettingsError(f"{place}: kd needs joint")
     if unused:
         raise SettingsError(f"{place}: settings.losses.{unused[0]} has no use: the loss that it belongs to is off")
-    row = backbones().get(variant.backbone) if variant.backbone else None
-    if row and variant.eam and not row.build.startswith("ssc.") and not row.taps:
+    row = backbones().get(variant.backbone) if isinstance(variant.backbone, str) else None
+    if row and variant.eam and not row.build.startswith("ssc.models.") and not row.taps:
         raise SettingsError(f"{place}: eam needs three maps; name them under backbones.{row.name}.taps")
-    if row and variant.modulation and not row.build.startswith("ssc.") and not row.branches:
+    if row and variant.modulation and not row.build.startswith("ssc.models.") and not row.branches:
         raise SettingsError(f"{place}: modulation needs branches; name them under backbones.{row.name}.branches")
 
 

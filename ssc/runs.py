@@ -101,6 +101,7 @@ def _network(
             taps=backbone.taps if variant.eam or variant.modulation else (),
             branches=backbone.branches if variant.modulation else (),
             multiple_of=backbone.multiple_of,
+            norm_per_modality=backbone.norm_per_modality,
         ),
         image_embedding=variant.image_embedding,
         own_encoder=variant.own_encoder,
@@ -124,13 +125,17 @@ COMMON = (
     "ssc/models/network.py",
     "ssc/models/backbones/base.py",
     "ssc/models/backbones/build.py",
+    "ssc/models/backbones/parted.py",
+    "ssc/rivals/losses.py",
 )
 
 
 def training_code(network: NetworkSettings) -> str:
     """Fingerprint of the code that a training of this network uses, and of no other."""
     files = list(COMMON)
-    if network.backbone.build.startswith("ssc."):
+    if network.backbone.build.startswith("ssc.rivals."):
+        files += ["ssc/rivals", "ssc/models/backbones/tapped.py"]
+    elif network.backbone.build.startswith("ssc."):
         own = Path(*network.backbone.build.split(".")[:-1]).with_suffix(".py").as_posix()
         files += [own, "ssc/models/backbones/transformer.py", "ssc/models/backbones/windows.py", "ssc/models/mlp.py"]
     else:

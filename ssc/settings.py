@@ -50,7 +50,7 @@ class Branch(Strict):
 class BackboneSettings(Strict):
     """A backbone: what builds it, and for a foreign network which of its modules give maps and branches.
 
-    In ``arguments`` $channels, $classes, $size and $spatial_dims stand for those of the run.
+    In ``arguments`` $channels, $classes, $size, $spatial_dims and $modalities stand for those of the run.
     """
 
     build: str  # import path of a class
@@ -58,6 +58,7 @@ class BackboneSettings(Strict):
     taps: tuple[str, ...] = ()  # modules whose outputs are the three maps, coarse to fine
     branches: tuple[Branch, ...] = ()
     multiple_of: PositiveInt = 1  # of which every side of an image must be a multiple
+    norm_per_modality: StrictBool = False  # its batch norms, once a modality
 
 
 class EamSettings(Strict):
@@ -85,7 +86,7 @@ class NetworkSettings(Strict):
 
 
 class Objective(Strict):
-    """Weights and options of Eq. 9-12; a term whose weight is None is off.
+    """Weights and options of Eq. 9-12 and of the rivals' terms; a term whose weight is None is off.
 
     A row of the matrix may give each of them itself, so a loss that is only a row's needs no word in the configuration.
     """
@@ -96,6 +97,9 @@ class Objective(Strict):
     tau: float | None = Field(None, gt=0)
     aux_target: Literal["soft", "nearest"] | None = None
     shuffled: StrictBool = False  # mcr and icr pair each class with a wrong one of the other modality (control)
+    kd: float | None = Field(None, ge=0)  # UMMKD's distillation
+    kd_absent: Literal["skip", "as_code"] = "skip"  # what it makes of a class that one modality's batch lacks
+    segmentation: Literal["paper", "ummkd"] = "paper"  # whose Dice and cross-entropy
 
 
 class Optimiser(Strict):

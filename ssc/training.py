@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,7 @@ class Training:
     def advance(self) -> dict[str, Tensor]:
         """One optimiser step; the loss and its parts. Raises RunError where the loss is not finite."""
         self.network.train()
+        torch.manual_seed(zlib.crc32(f"{self.run.seed} {self.step} dropout".encode()))  # a resumed run draws the same
         batch = self.sampler.batch(self.step)
         images = {m: drawn["image"].to(self.device) for m, drawn in batch.items()}
         labels = {m: drawn["label"].to(self.device) for m, drawn in batch.items()}

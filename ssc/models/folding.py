@@ -29,6 +29,8 @@ def fold(network: Network, modality: str) -> Network:
     plain.settings, plain.modalities = folded_settings(network.settings), (modality,)
     if plain.image_embedding:
         plain.image_embedding = nn.ModuleDict({modality: plain.image_embedding[modality]})
+    for module in plain.parted:
+        module.keep(modality)
     if plain.own_encoders:
         plain.backbone.encoder, plain.own_encoders = plain.own_encoders[modality], nn.ModuleDict()
     plain.class_embeddings, plain.eam, plain.modulation = nn.ModuleDict(), nn.ModuleDict(), None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ssc.errors import SettingsError
 from ssc.models.backbones.base import Backbone, Factors, Features
 from ssc.models.backbones.build import build_backbone
+from ssc.models.backbones.parted import Parted
 from ssc.models.backbones.transformer import Transformer
 from ssc.models.eam import ExternalAttentionModules, Semantics
 from ssc.models.modulation import Modulation, stochastic_depth
@@ -71,11 +72,12 @@ class Network(nn.Module):
         if settings.image_embedding:
             channels, dims = self.view.channels, self.view.spatial_dims
             self.image_embedding.update({m: ImageEmbedding(channels, dims) for m in modalities})
-        self.backbone = build_backbone(settings.backbone, self.view, classes)
+        self.backbone = build_backbone(settings.backbone, self.view, classes, modalities)
+        self.parted = [module for module in self.backbone.modules() if isinstance(module, Parted)]
         _check(settings, self.backbone)
         self.own_encoders = nn.ModuleDict()
         if settings.own_encoder:
-            kinds = {m: build_backbone(settings.backbone, self.view, classes) for m in modalities}
+            kinds = {m: build_backbone(settings.backbone, self.view, classes, modalities) for m in modalities}
             self.own_encoders.update({m: kind.encoder for m, kind in kinds.items()})
             self.backbone.encoder = None
         map_widths = self.backbone.map_widths
@@ -119,6 +121,8 @@ class Network(nn.Module):
         """The backbone's maps and logits of all images, one modality after the other."""
         embedded = {m: self.image_embedding[m](x) if self.image_embedding else x for m, x in images.items()}
         counts = {m: len(image) for m, image in images.items()}
+        for module in self.parted:
+            module.counts = counts
         factors = self._factors(counts, drop)
         if not self.own_encoders:
             return self.backbone(torch.cat(list(embedded.values())), factors, only_finest)

@@ -25,6 +25,8 @@ ARGUMENTS = {
     "segresnet": {"init_filters": 8},
     "swin_unetr": {"feature_size": 12},
 }
+# What the method can stand around: the rivals' networks give no maps.
+BACKBONES = [name for name, row in matrix.backbones().items() if row.taps or row.build.startswith("ssc.models.")]
 # One network a row: rows that differ in settings alone, or in the backbone, are left out.
 METHODS = [
     name for name, v in matrix.variants().items() if v.settings == matrix.Changes() and not (v.backbone or v.external)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from networks import METHODS, PAPER, images_of, network_of
+from networks import BACKBONES, METHODS, PAPER, images_of, network_of
 from safetensors.torch import save_file
 
 from ssc import matrix
@@ -18,7 +18,7 @@ from ssc.models.network import parameter_count
 
 CROP = {"nnformer": (16, 32, 48), "swin_unet": (3, 64, 48)}
 MODULATED = [name for name in PAPER if matrix.variants()[name].modulation]
-FOREIGN = [name for name, row in matrix.backbones().items() if not row.build.startswith("ssc.")]
+FOREIGN = [name for name in BACKBONES if not matrix.backbones()[name].build.startswith("ssc.")]
 
 both_backbones = pytest.mark.parametrize("backbone", ["nnformer", "swin_unet"])
 
@@ -73,7 +73,7 @@ def test_folded_network_is_a_backbone_and_an_image_embedding(backbone, name):
     network = _trained(backbone, name)
     modality, image = network.modalities[-1], _image(network)
     folded = fold(network, modality)
-    kind = build_backbone(network.settings.backbone, network.view, 5)
+    kind = build_backbone(network.settings.backbone, network.view, 5, network.modalities)
     embedding = folded.image_embedding[modality]
     assert list(folded.image_embedding) == [modality]
     counts = [parameter_count(module.parameters()) for module in (folded, kind, embedding)]

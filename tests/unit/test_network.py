@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from networks import METHODS, PAPER, images_of, network_of, settings_of, terms_of
+from networks import BACKBONES, METHODS, PAPER, images_of, network_of, settings_of, terms_of
 
 from ssc import matrix
 from ssc.errors import SettingsError
@@ -14,7 +14,7 @@ from ssc.models.network import Network, inference_state
 both_backbones = pytest.mark.parametrize("backbone", ["nnformer", "swin_unet"])
 ALLOWED = [
     (backbone, name)
-    for backbone in matrix.backbones()
+    for backbone in BACKBONES
     for name in METHODS
     if not (matrix.variants()[name].own_encoder and not matrix.backbones()[backbone].build.startswith("ssc."))
 ]

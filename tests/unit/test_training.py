@@ -152,7 +152,7 @@ QUICK = ("ours", "joint_v1", "unet", "ours_unet", "ours_swin_unet")
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in MIXED]
 )
 def test_mixed_precision_follows_full_precision(project, name):
-    """What a GPU does, here by autocast on the CPU: the mean loss of 20 steps, weights in float32."""
+    """What a GPU does, here by autocast on the CPU: 20 steps, each loss against float32's at the same weights."""
     import torch
 
     from ssc.training import Training
@@ -162,12 +162,16 @@ def test_mixed_precision_follows_full_precision(project, name):
     key = KEY.replace("ours", name) + ("" if variant.joint else "-ct")
     run = matrix.Run.from_key(key)
     settings = run_settings(Settings(), run)
-    losses = {}
-    for mixed in (False, True):
-        training = Training(run, settings, None, torch.device("cpu"))
-        training.mixed_precision = mixed
-        losses[mixed] = np.array([float(training.advance()["loss"]) for _ in range(10)])
-        assert all(p.dtype == torch.float32 for p in training.network.parameters())
-    print(name, losses)
-    assert np.isfinite(losses[True]).all() and not np.array_equal(losses[True], losses[False])
-    assert losses[True].mean() == pytest.approx(losses[False].mean(), rel=0.02)
+    longer = settings.optimiser.model_copy(update={"steps": 20})
+    settings = settings.model_copy(update={"optimiser": longer})
+    full, mixed = (Training(run, settings, None, torch.device("cpu")) for _ in range(2))
+    mixed.mixed_precision, losses = True, []
+    # oneDNN's weight gradients of small bfloat16 maps read memory that was never written (torch 2.13, CPU).
+    with torch.backends.mkldnn.flags(enabled=False):
+        for _ in range(20):
+            full.network.load_state_dict(mixed.network.state_dict())
+            losses.append([float(training.advance()["loss"]) for training in (full, mixed)])
+    assert all(p.dtype == torch.float32 for p in mixed.network.parameters())
+    expected, found = np.array(losses).T
+    assert np.isfinite(found).all() and not np.array_equal(found, expected)
+    assert found == pytest.approx(expected, rel=0.02)

@@ -11,21 +11,31 @@ import pandas as pd
 import pytest
 
 TABLES = "results/tables/table1.csv results/tables/table4.csv results/tables/table5.csv"
+FEW = "results/runs/phantom/smoke/heart/fixed/seed0/ours_1_mri/settings.json"
 RUNS = "results/runs/phantom/smoke/heart/fixed/seed0"
 
 
 @pytest.fixture(scope="module")
 def hearts(made):
-    made.run(f"snakemake --cores 2 {TABLES}")
+    made.run(f"snakemake --cores 2 results/tables/table5.csv {FEW}")
     return made
 
 
-def test_the_tables_name_box_and_start(hearts):
-    for number, methods in (("1", 5), ("4", 3), ("5", 3)):
+@pytest.mark.long
+def test_the_other_tables_are_complete(hearts):
+    hearts.run(f"snakemake --cores 2 {TABLES}")
+    for number, methods in (("1", 5), ("4", 3)):
         table = pd.read_csv(hearts.folder / f"results/tables/table{number}.csv")
-        assert table["method"].nunique() == methods
-        assert set(table["box"]) == {"image"} and set(table["init"]) == {"random"}
-        assert table["published_mean"].notna().any()
+        assert table["method"].nunique() == methods and table["published_mean"].notna().any()
+    ummkd = pd.read_csv(hearts.folder / "results/tables/table1.csv").query("method == 'ummkd' and metric == 'dice'")
+    assert ummkd["mean"].notna().all() and ummkd["published_mean"].notna().any()
+
+
+def test_the_table_names_box_and_start(hearts):
+    table = pd.read_csv(hearts.folder / "results/tables/table5.csv")
+    assert table["method"].nunique() == 3
+    assert set(table["box"]) == {"image"} and set(table["init"]) == {"random"}
+    assert table["published_mean"].notna().any()
     cell = table.query("method == 'ours' and metric == 'dice' and modality == 'overall' and grid == 'native'").iloc[0]
     assert cell["patients"] == 8 and cell["published_mean"] == 91.4
 
