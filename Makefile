@@ -31,7 +31,7 @@ test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end
 
 test-all: test ## and what takes minutes: every documented command, DVC, ONNX, damaged files, more seeds
 	@$(BIN)/pip install -q -c requirements.lock onnx==1.23.2 onnxscript==0.7.2 onnxruntime==1.32.0 \
-		snakemake-storage-plugin-fs==1.1.3 snakemake-storage-plugin-s3==0.3.6 'moto[server]==5.1.8'
+		snakemake-storage-plugin-fs==1.1.3 snakemake-storage-plugin-s3==0.3.6 'moto[server]==5.2.5'
 	pytest -m long tests
 
 check: .venv/ready ## format and lint alone

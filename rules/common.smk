@@ -25,7 +25,7 @@ os.environ.setdefault(
 )
 
 # Jobs import the package from here, wherever they work (`home`).
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
+os.environ.update(PYTHONPATH=os.pathsep.join([workflow.basedir, *filter(None, [os.getenv("PYTHONPATH")])]))
 
 # Whether results lie in a storage instead of this folder. A job there has no repository to ask for the commit.
 STORED = workflow.storage_settings.default_storage_provider is not None
