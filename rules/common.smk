@@ -151,6 +151,11 @@ def table_runs(table):
         raise WorkflowError(error)
 
 
+def rates_runs(task):
+    """The trainings behind the choice of learning rates on a task."""
+    return matrix.rates_runs(task, settings.data_of(task), settings.scale, settings.seeds[0])
+
+
 def claims_runs(task):
     """The trainings behind the claims on a task."""
     return matrix.claims_runs(task, settings.data_of(task), settings.scale, settings.seeds)
@@ -205,11 +210,6 @@ def imagenet_file(wildcards):
         f"{run.key}: init=imagenet needs the ImageNet weights {name}, and {missing}. "
         f"Give the file as {name}=/path/to/file, or set init=random."
     )
-
-
-def training_threads(wildcards):
-    """A run of the development split comes alone and takes the whole machine."""
-    return CORES if run_of(wildcards).split == matrix.DEVELOPMENT else job_threads(wildcards)
 
 
 def regime_of(run):

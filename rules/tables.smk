@@ -7,6 +7,7 @@ localrules:
     table3,
     metrics,
     published_audit,
+    rates,
     table,
 
 
@@ -147,3 +148,35 @@ rule table:
         "{wildcards.table}"
     script:
         "../workflow_scripts/table.py"
+
+
+rule rates:
+    input:
+        scores=lambda w: [f"{run.predictions('validation')}/scores.csv" for run in rates_runs(w.task)],
+        records=lambda w: [f"{run.folder}/run.json" for run in rates_runs(w.task)],
+    output:
+        csv="results/tables/rates_{task}.csv",
+        markdown="results/tables/rates_{task}.md",
+        html=report(
+            "results/tables/rates_{task}.html",
+            caption="captions/rates.rst",
+            category="Tables",
+            labels={"table": "rates"},
+        ),
+        latex="results/tables/rates_{task}.tex",
+    log:
+        "logs/tables/rates_{task}.log",
+    wildcard_constraints:
+        task="|".join(matrix.rates()),
+    conda:
+        "../envs/environment.yaml"
+    params:
+        spec=lambda w: {
+            "runs": [run.key for run in rates_runs(w.task)],
+            "methods": matrix.rates()[w.task],
+            "code": drawn_by(w.task),
+        },
+    message:
+        "Learning rates, chosen on the development split of the task {wildcards.task}"
+    script:
+        "../workflow_scripts/rates.py"

@@ -34,7 +34,7 @@ rule train:
         "logs/train/{key}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: training_threads
+    threads: job_threads
     resources:
         gpu=GPUS_A_JOB,
         real_threads=real_threads,

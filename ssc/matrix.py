@@ -23,6 +23,7 @@ from ssc.settings import Branch, Objective, Strict, explain, merged, nearest
 from ssc.tasks import ROOT, Task, tasks
 
 DEVELOPMENT = "development"
+RATES = {"quarter": 0.25, "once": 1.0, "twice": 2.0}  # candidates for a method's learning rate, × the preset's
 DATA, SCALES = get_args(Data), get_args(Scale)
 
 
@@ -251,7 +252,40 @@ def variants() -> dict[str, Variant]:
     found = {name: _read(Variant, "variants", name, _with_likes("variants", row)) for name, row in rows.items()}
     for variant in found.values():
         _check_variant(variant)
+    for method in dict.fromkeys(method for methods in rates().values() for method in methods):
+        if method not in found:
+            raise SettingsError(f"config/matrix.yaml: rates: '{method}' is no variant; {nearest(method, found)}")
+        found |= {variant.name: variant for variant in at_rates(found[method])}
     return found
+
+
+@cache
+def rates() -> dict[str, tuple[str, ...]]:
+    """The methods whose learning rates are chosen on the development split, by task."""
+    return {task: tuple(methods) for task, methods in _matrix().get("rates", {}).items()}
+
+
+def at_rates(variant: Variant) -> list[Variant]:
+    """The candidates of a method: a row for each of the ``RATES``, at half its steps."""
+    own = variant.settings
+    return [
+        variant.model_copy(
+            update={
+                "name": f"{variant.name}_rate_{name}",
+                "label": f"{variant.label}, rate × {factor:g}",
+                "settings": own.model_copy(
+                    update={"steps": (own.steps or 1) / 2, "learning_rate": (own.learning_rate or 1) * factor}
+                ),
+            }
+        )
+        for name, factor in RATES.items()
+    ]
+
+
+def rates_runs(task: str, data: str, scale: str, seed: int) -> list[Run]:
+    """Every training that a choice of learning rates on a task rests on."""
+    names = [variant.name for method in rates()[task] for variant in at_rates(variants()[method])]
+    return [run for name in names for run in runs_of(name, task, DEVELOPMENT, data, scale, seed)]
 
 
 def _check_variant(variant: Variant) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,7 @@ COMMON = (
     "ssc/settings.py",
     "ssc/losses.py",
     "ssc/training.py",
+    "ssc/correspondence.py",
     "ssc/data/sampling.py",
     "ssc/models/network.py",
     "ssc/models/backbones/base.py",
@@ -134,7 +136,7 @@ def training_code(network: NetworkSettings) -> str:
     """Fingerprint of the code that a training of this network uses, and of no other."""
     files = list(COMMON)
     if network.backbone.build.startswith("ssc.rivals."):
-        files += ["ssc/rivals", "ssc/models/backbones/tapped.py"]
+        files += [*_rival(network.backbone.build.split(".")[2]), "ssc/models/backbones/tapped.py"]
     elif network.backbone.build.startswith("ssc."):
         own = Path(*network.backbone.build.split(".")[:-1]).with_suffix(".py").as_posix()
         files += [own, "ssc/models/backbones/transformer.py", "ssc/models/backbones/windows.py", "ssc/models/mlp.py"]
@@ -143,6 +145,14 @@ def training_code(network: NetworkSettings) -> str:
     files += ["ssc/models/eam.py", "ssc/models/mlp.py"] if network.eam else []
     files += ["ssc/models/modulation.py"]
     return fingerprint(*dict.fromkeys(files))
+
+
+def _rival(name: str) -> Iterator[str]:
+    """The file of a rival's network, and those of others that it builds on."""
+    path = f"ssc/rivals/{name}.py"
+    yield path
+    for other in re.findall(r"^from ssc\.rivals\.(\w+) import", (matrix.ROOT / path).read_text("utf-8"), re.MULTILINE):
+        yield from _rival(other)
 
 
 def fingerprint(*paths: str) -> str:

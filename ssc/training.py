@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ssc import matrix
+from ssc.correspondence import correspondence
 from ssc.data.sampling import Sampler, load_case
 from ssc.data.verify import file_sha256
 from ssc.errors import RunError
@@ -38,6 +39,7 @@ from ssc.whole import whole
 
 VALIDATION_OVERLAP = 0.25
 LOGS_A_RUN = 20
+CROPS_FOR_CORRESPONDENCE = 30
 SAVE = "state.pt"
 UNSHOWN = ("step", "learning_rate", "cosine_")  # in the log's lines; history.csv has them
 
@@ -233,6 +235,15 @@ class Training:
         cosines = torch.stack(pairs).mean(dim=0).tolist()
         return {f"cosine_{name}": cosine for name, cosine in zip(names, cosines, strict=True)}
 
+    def correspondence(self) -> list[float] | None:
+        """What the correlations know of the classes, a scale at a time, on further training crops; None without any."""
+        tau = self.settings.objective.tau
+        if self.settings.objective.gamma is None or tau is None or len(self.run.modalities) < 2:
+            return None
+        batches = (self.sampler.batch(self.step + k) for k in range(CROPS_FOR_CORRESPONDENCE))
+        images = ({m: drawn["image"].to(self.device) for m, drawn in batch.items()} for batch in batches)
+        return correspondence(self.network, images, tau)
+
     def _log(self, row: dict[str, float]) -> None:
         steps = self.settings.optimiser.steps
         left = self.seconds / self.step * (steps - self.step)
@@ -294,6 +305,7 @@ def _record(training: Training, identity: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(training.seconds, 1),
         "steps": training.step,
         "parameters": parameter_count(training.network.parameters()),
+        "correspondence": training.correspondence(),
         "init": training.settings.init,
         "imagenet": _imagenet_record(training.imagenet, identity["imagenet"]),
         "preprocessing": {m: manifest["settings"] for m, manifest in manifests.items()},

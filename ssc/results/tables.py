@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -46,12 +47,14 @@ def warning(data: str, *tasks: Task) -> str:
     return f"Real scans: {scans}. Not for clinical use."
 
 
-def read_scores(runs: Sequence[matrix.Run], results: Path = Path("results")) -> pd.DataFrame:
-    """The test scores of all runs, with the run they come from. ``results``: the folder that holds predictions/."""
+def read_scores(
+    runs: Sequence[matrix.Run], results: Path = Path("results"), part: Literal["test", "validation"] = "test"
+) -> pd.DataFrame:
+    """The scores of all runs, with the run they come from. ``results``: the folder that holds predictions/."""
     frames = [
-        pd.read_csv(
-            results / run.predictions("test").relative_to("results") / "scores.csv", dtype={"case": str}
-        ).assign(method=run.variant, split=run.split, seed=run.seed)
+        pd.read_csv(results / run.predictions(part).relative_to("results") / "scores.csv", dtype={"case": str}).assign(
+            method=run.variant, split=run.split, seed=run.seed
+        )
         for run in runs
     ]
     scores, patients = pd.concat(frames, ignore_index=True), tasks()[runs[0].task].patients
