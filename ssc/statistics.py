@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ssc.contrasts import contrast, design_of, holm, paired, rule_of, verdicts
+
 METRICS = {"dice": "dice", "asd": "asd_mm"}  # a table's name of a metric -> its column in scores.csv
 MORE_METRICS = {
     "nsd2": "nsd_2mm", "nsd3": "nsd_3mm", "hd95": "hd95_mm", "volume": "volume_difference_ml",
     "volume_abs": "volume_difference_abs_ml", "precision": "precision", "recall": "recall",
 }  # fmt: skip
-FEWEST_FOR_AN_INTERVAL = 6  # patients; below, the range of the patients is given
-RESAMPLES = 9_999
-SIGNIFICANT = 0.05
+RESAMPLES = 2_000
 
 
 def summarise(scores: pd.DataFrame, methods: Sequence[str], structures: Sequence[str]) -> pd.DataFrame:
@@ -115,9 +115,8 @@ def _average(table: pd.DataFrame, by: list[str], names: dict[str, str]) -> pd.Da
 def add_intervals(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Columns ``low``, ``high`` and ``interval``: how far each mean may be off.
 
-    'bootstrap': 95 % percentile interval over resampled patients, all results of a patient together; that of
-    an overall mean resamples within each modality. 'range': lowest and highest of the patients' own values,
-    where a modality has fewer than 6; that of an overall mean is the mean of the modalities' lowest and highest.
+    't': 95 % by Student's t over patients, all results of a patient together; that of an overall mean over the
+    modalities' patients by Welch and Satterthwaite. 'none': a modality has one patient.
     """
     found, scores = [], _with_patients(scores)
     for (grid, method), rows in scores.groupby(["grid", "method"], sort=False):
@@ -190,24 +189,24 @@ def _by_patient(rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataF
 
 def _interval(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float, float, str]:
     """Low, high and kind for the mean over ``parts`` (modalities) of the mean over their structures' means."""
-    arrays = [
-        (totals.to_numpy(float)[some], counts.to_numpy(float)[some])
-        for totals, counts in parts
-        for some in [(counts > 0).any(axis=1).to_numpy()]  # patients with a value
-    ]
-    if min(len(totals) for totals, _ in arrays) < FEWEST_FOR_AN_INTERVAL:
-        own = [_mean_of_means(totals[:, None], counts[:, None]) for totals, counts in arrays]  # of each patient
-        own = [values[np.isfinite(values)] for values in own]
-        if not all(map(len, own)):  # a structure that was never found has no distance
-            return float("nan"), float("nan"), "range"
-        return float(np.mean([v.min() for v in own])), float(np.mean([v.max() for v in own])), "range"
-
-    def overall(*patients: np.ndarray, axis: int) -> np.ndarray:  # SciPy's axis: the last, of the patients
-        return np.mean([_mean_of_means(t[i], c[i]) for (t, c), i in zip(arrays, patients, strict=True)], axis=0)
-
-    patients = [np.arange(len(totals)) for totals, _ in arrays]
-    drawn = stats.bootstrap(patients, overall, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0)
-    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high), "bootstrap"
+    means, variances, people = [], [], []
+    for totals, counts in parts:
+        some = (counts > 0).any(axis=1).to_numpy()  # patients with a value
+        totals, counts = totals.fillna(0.0).to_numpy(float)[some], counts.fillna(0).to_numpy(float)[some]
+        seen = counts.sum(axis=0) > 0
+        own = totals[:, seen].sum(axis=0) / counts[:, seen].sum(axis=0)
+        if not len(totals):  # a structure that was never found
+            return float("nan"), float("nan"), "none"
+        pull = ((totals[:, seen] - counts[:, seen] * own) / counts[:, seen].sum(axis=0)).mean(axis=1)
+        means.append(own.mean())
+        people.append(len(pull))
+        variances.append((pull**2).sum() * len(pull) / max(len(pull) - 1, 1) / len(parts) ** 2)
+    if min(people) < 2:
+        return float("nan"), float("nan"), "none"
+    spread = sum(v**2 / (n - 1) for v, n in zip(variances, people, strict=True))
+    freedom = sum(variances) ** 2 / spread if spread else 1.0
+    width = float(stats.t.ppf(0.975, freedom) * np.sqrt(sum(variances)))
+    return float(np.mean(means)) - width, float(np.mean(means)) + width, "t"
 
 
 def _mean_of_means(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -217,33 +216,49 @@ def _mean_of_means(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.ma.filled(means.mean(axis=-1), np.nan)
 
 
-def add_tests(table: pd.DataFrame, scores: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """A column ``p``: paired Wilcoxon of each method against ``reference``, Holm-corrected, on modality means.
+def add_verdicts(table: pd.DataFrame, scores: pd.DataFrame, reference: str, train_cases: float) -> pd.DataFrame:
+    """Columns of the overall Dice on the scans' own grid: what can be said of each method against ``reference``.
 
-    Results are paired where both methods have a value; a patient counts once, with the mean of the differences
-    over structures, draws and seeds. A family is one metric and modality on one grid; where even the smallest
-    possible p of its smallest comparison would not reach 0.05, no p is given (NaN).
+    ``p`` by the design's rule, Holm-corrected over the methods; ``p_sign_flip``, ``p_nadeau_bengio`` as they are;
+    ``verdict``, ``rule`` (see ``ssc.contrasts``); ``first``: share of bootstraps of the patients in which the method
+    has the highest mean. ``train_cases``: of a split, all modalities.
     """
-    found, scores = [], _with_patients(scores)
-    for (grid, modality), rows in scores.groupby(["grid", "modality"], sort=False):
-        for metric, column in METRICS.items():
-            values = rows.set_index(["case", "patient", "structure", "split", "seed", "method"])[column].unstack(
-                "method"
-            )
-            others = [method for method in table["method"].unique() if method in values and method != reference]
-            if reference not in values or not others:
-                continue
-            differences = [(values[m] - values[reference]).dropna().groupby("patient").mean() for m in others]
-            if len(others) * 2 ** (1 - min(map(len, differences))) > SIGNIFICANT:
-                continue
-            raw = [float(stats.wilcoxon(d).pvalue) if d.any() else 1.0 for d in differences]
-            found += [(grid, m, metric, modality, "mean", p) for m, p in zip(others, holm(raw), strict=True)]
+    scores = _with_patients(scores)
+    native = scores[scores["grid"] == "native"]
+    methods = [m for m in table["method"].unique() if m in set(native["method"])]
     place = ["grid", "method", "metric", "modality", "structure"]
-    return table.merge(pd.DataFrame(found, columns=[*place, "p"]).astype({"p": float}), on=place, how="left")
+    fixed = {"grid": "native", "metric": "dice", "modality": "overall", "structure": "mean"}
+    rows = {method: {**fixed, "method": method} for method in methods}
+    for method, share in first_shares(native, methods).items():
+        rows[method]["first"] = share
+    others = [m for m in methods if m != reference] if reference in methods else []
+    if others:
+        design = design_of(native[native["method"] == reference], train_cases)
+        rule = rule_of(design, len(others))
+        found = [contrast(paired(native, m, reference), design.tested_share) for m in others]
+        corrected = holm([f.p[rule.name] for f in found]) if rule.name else [np.nan] * len(found)
+        said = verdicts(found, rule)
+        for method, f, p, verdict in zip(others, found, corrected, said, strict=True):
+            tests = {"p_sign_flip": f.p["sign_flip"], "p_nadeau_bengio": f.p["nadeau_bengio"]}
+            rows[method] |= {"p": p, **tests, "verdict": verdict, "rule": str(rule)}
+    columns = [*place, "p", "p_sign_flip", "p_nadeau_bengio", "first", "verdict", "rule"]
+    frame = pd.DataFrame(rows.values()).reindex(columns=columns)
+    return table.merge(frame.astype(dict.fromkeys(columns[5:9], float)), on=place, how="left")
 
 
-def holm(values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction of a family of p-values (Holm, 1979)."""
-    order = np.argsort(values)
-    steps = np.maximum.accumulate(np.array(values)[order] * np.arange(len(values), 0, -1))
-    return np.minimum(1.0, steps[np.argsort(order)]).tolist()
+def first_shares(scores: pd.DataFrame, methods: Sequence[str]) -> dict[str, float]:
+    """Share of bootstraps of each modality's patients in which a method's overall mean Dice is the highest."""
+    generator, totals = np.random.default_rng(0), 0.0
+    for _, rows in scores.groupby("modality", sort=False):
+        sums = rows.groupby(["patient", "structure", "method"])["dice"].agg(["sum", "count"]).unstack("method")
+        patients = sums.index.get_level_values("patient").unique()
+        drawn = generator.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), RESAMPLES)
+        each = []
+        for _, own in sums.groupby("structure"):
+            own = own.droplevel("structure").reindex(patients).fillna(0.0)
+            own = {kind: own[kind].reindex(columns=methods).fillna(0.0).to_numpy() for kind in ("sum", "count")}
+            total, count = drawn @ own["sum"], drawn @ own["count"]
+            each.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+        totals = totals + np.nanmean(each, axis=0)
+    best = np.nan_to_num(totals, nan=-1.0).argmax(axis=1)
+    return {method: float((best == i).mean()) for i, method in enumerate(methods)}

@@ -212,9 +212,7 @@ def figure5(
     axis.axhline(row["mean"], color="#d55e00", linestyle="--", label=matrix.variants()[reference].label)
     axis.axhspan(row["low"], row["high"], color="#d55e00", alpha=0.12, linewidth=0)
     axis.set(xlabel="temperature τ", ylabel="overall mean Dice (%)", xticks=x)
-    kinds = {"bootstrap": "95 % over patients", "range": "range over patients"}
-    bars = " or ".join(kinds[kind] for kind in overall["interval"].unique())
-    described = f"bars and band: {bars}; dots: single draws\nThe paper: rises from 1 to 4, falls after."
+    described = "bars and band: 95 % over patients; dots: single draws\nThe paper: rises from 1 to 4, falls after."
     axis.set_title(described, fontsize=9)
     axis.legend(frameon=False)
     figure.supxlabel(note, fontsize=8)

@@ -14,12 +14,11 @@ from ssc.errors import RunError
 from ssc.results.rendering import Page, Section, number
 from ssc.statistics import (
     METRICS,
-    SIGNIFICANT,
     add_difference_intervals,
     add_differences,
     add_intervals,
     add_seed_spread,
-    add_tests,
+    add_verdicts,
     summarise,
 )
 from ssc.tasks import Task, tasks
@@ -64,20 +63,20 @@ def read_scores(
 def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     """The table as rows of one number each, with the paper's beside ours.
 
-    Literature has rows with the paper's numbers alone. Raises RunError where the runs differ in what a table's
-    runs must share.
+    Literature, and methods of which there is no run, have rows with the paper's numbers alone. Raises RunError where
+    the runs differ in what a table's runs must share.
     """
     structures = [structure.name for structure in tasks()[table.task].structures]
     scores = read_scores(runs)
     rows = add_differences(summarise(scores, table.trained, structures), table.reference)
     rows = add_difference_intervals(add_intervals(rows, scores), scores, table.reference)
-    rows = add_tests(rows, scores, table.reference)
+    rows = add_verdicts(rows, scores, table.reference, train_cases(runs))
     rows = add_seed_spread(rows, scores, table.trained, structures)
     published = pd.read_csv(PUBLISHED, dtype={"table": str}).query("table == @table.published")
     place = ["method", "modality", "structure", "metric"]
     numbers = {name: f"published_{name}" for name in ("mean", "std", "difference")}
     published = published[[*place, *numbers]].rename(columns=numbers)
-    literature = _literature(rows, published[published["method"].isin(set(table.methods) - set(table.trained))])
+    literature = _literature(rows, published[published["method"].isin(set(table.methods) - set(scores["method"]))])
     rows = pd.concat([rows.merge(published, on=place, how="left"), literature], ignore_index=True)
     rows = rows.assign(**provenance(runs))
     columns = [
@@ -95,12 +94,24 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         "difference_low",
         "difference_high",
         "p",
+        "p_sign_flip",
+        "p_nadeau_bengio",
+        "verdict",
+        "rule",
+        "first",
         *numbers.values(),
     ]
     counts = ["missed", "absent", "false_positive"]
     rows = rows[[*columns, *counts, "asd_common", "grid", "data", "scale", "splits", "seed", "init", "box", "commit"]]
     rows = rows.astype(dict.fromkeys(["n", "patients", *counts], "Int64"))
     return rows.round(4)
+
+
+def train_cases(runs: Sequence[matrix.Run]) -> float:
+    """Training cases of a split, of all modalities; the mean over the splits of some runs."""
+    splits = {run.split: tasks()[run.task].splits[run.split] for run in runs}
+    counts = [sum(len(parts["train"]) for parts in split.values()) for split in splits.values()]
+    return sum(counts) / len(counts)
 
 
 def _literature(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
@@ -210,16 +221,16 @@ def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
     return (
         f"Test results of {several} ({counts}). Means over structures: {_spread_name(rows)}{_interval_name(rows)}; "
         f"single structures: mean±standard deviation over results. Bold: the best of a column. {printed}"
-        f"{_tests(table, rows)} {missed}{box}"
+        f"{_tests(rows)} {missed}{box}"
         f"Seeds {rows['seed'].iloc[0]}, initialisation {rows['init'].iloc[0]}, commit {rows['commit'].iloc[0]}."
     )
 
 
 def described(rows: pd.DataFrame) -> str:
     """Data, scale and what the intervals of a table's rows are, for a figure of them."""
-    first, kinds = rows.iloc[0], set(rows["interval"].dropna())
-    bars = {"bootstrap": f"95 % over {_people(rows)}", "range": f"range over {_people(rows)}"}
-    return f"{first['data']} data, {first['scale']} scale; {' or '.join(bars[k] for k in bars if k in kinds)}"
+    first = rows.iloc[0]
+    bars = f"; 95 % over {_people(rows)}" if (rows["interval"] == "t").any() else ""
+    return f"{first['data']} data, {first['scale']} scale{bars}"
 
 
 def _people(rows: pd.DataFrame) -> str:
@@ -231,25 +242,17 @@ def _spread_name(rows: pd.DataFrame) -> str:
 
 
 def _interval_name(rows: pd.DataFrame) -> str:
-    people = _people(rows)
-    names = {
-        "bootstrap": f"[low, high], the 95 % bootstrap interval over {people}",
-        "range": f"(low … high), the range over {people}, too few for an interval",
-    }
-    return " or ".join(names[kind] for kind in names if kind in set(rows["interval"].dropna()))
+    return f"[low, high], 95 % by t over {_people(rows)}" if (rows["interval"] == "t").any() else "no interval"
 
 
-def _tests(table: matrix.Table, rows: pd.DataFrame) -> str:
-    """What the p-values are, or why there are none."""
-    people = _people(rows)
-    if rows["p"].notna().any():
-        return (
-            f"p: paired Wilcoxon over {people}, Holm-corrected within a metric and modality; where none is given, "
-            f"there are too few {people} for any to be small."
-        )
+def _tests(rows: pd.DataFrame) -> str:
+    """What a verdict rests on."""
+    rules = rows["rule"].dropna().unique()
+    if not len(rules):
+        return ""
     return (
-        f"No p-values: with so few {people} even the smallest possible one, corrected for {len(table.trained) - 1} "
-        f"comparisons, exceeds {SIGNIFICANT}."
+        f"Verdicts on the overall Dice on the scans' own grid, p Holm-corrected over the table's differences, by "
+        f"{rules[0]}; other columns are not judged."
     )
 
 
@@ -299,21 +302,18 @@ def _mean(row: pd.Series) -> str:
 
 
 def _difference(row: pd.Series) -> str:
-    """Difference to the reference, its interval, and p where there is one."""
+    """Difference to the reference, its interval, and the verdict where there is one."""
     if pd.isna(row["difference"]):
         return "–"
-    digits = DIGITS[row["metric"]]
-    p = f", p {row['p']:.2g}" if pd.notna(row["p"]) else ""
+    verdict = f", {row['verdict']}" if pd.notna(row["verdict"]) else ""
+    p = f" (p {row['p']:.2g})" if pd.notna(row["p"]) else ""
     between = _between(row, "difference_low", "difference_high", sign=True)
-    return f"{number(row['difference'], digits, sign=True)}{between}{p}"
+    return f"{number(row['difference'], DIGITS[row['metric']], sign=True)}{between}{verdict}{p}"
 
 
 def _between(row: pd.Series, low: str, high: str, sign: bool = False) -> str:
-    """[low, high] is an interval, (low … high) a range; of both one decimal is enough."""
-    if pd.isna(row[low]):
-        return ""
-    ends = [number(row[name], 1, sign) for name in (low, high)]
-    return f" ({' … '.join(ends)})" if row["interval"] == "range" else f" [{', '.join(ends)}]"
+    """[low, high]; one decimal is enough."""
+    return "" if pd.isna(row[low]) else f" [{', '.join(number(row[name], 1, sign) for name in (low, high))}]"
 
 
 def _structure(row: pd.Series) -> str:

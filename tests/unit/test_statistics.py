@@ -1,20 +1,20 @@
 """From cases to a table's rows, by hand."""
 
-import itertools
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+from ssc.contrasts import holm
 from ssc.statistics import (
     add_difference_intervals,
     add_differences,
     add_intervals,
     add_seed_spread,
-    add_tests,
+    add_verdicts,
     compare,
-    holm,
     summarise,
 )
 
@@ -64,26 +64,30 @@ def test_methods_are_compared_result_by_result(table):
     assert rows["difference"].to_dict() == {"ct": 17.5, "mri": 6.0, "overall": 11.75}
     assert rows["difference"]["ct"] == _row(table, "ours", "ct", "mean", "dice")["difference"]
     assert rows["n"].to_dict() == {"ct": 4, "mri": 1, "overall": 5} and rows["patients"]["overall"] == 2
-    assert set(rows["interval"]) == {"range"}
+    assert set(rows["interval"]) == {"none"}
 
 
 def test_what_both_methods_find_hard_does_not_widen_the_interval_of_their_difference():
-    """Cases from 10 to 90 %, each one point better or three: the interval lies within one to three."""
+    """Cases from 10 to 90 %, each one point better or three: the interval is that of ones and threes."""
     gains = [1, 3, 1, 3, 1, 3, 1, 3]
     dice = {"base": range(10, 90, 10), "ours": [10 * (i + 1) + gain for i, gain in enumerate(gains)]}
     scores = _scores(
         {(m, "ct", "liver", "draw0", str(i)): ("found", d, 1.0) for m in dice for i, d in enumerate(dice[m])}
     )
     row = compare(scores, "ours", "base").iloc[0]
-    assert (row["difference"], row["interval"], row["patients"]) == (2.0, "bootstrap", 8)
-    assert 1 <= row["low"] < 2 < row["high"] <= 3
+    assert (row["difference"], row["interval"], row["patients"]) == (2.0, "t", 8)
+    assert (row["low"], row["high"]) == pytest.approx(_t_interval(gains))
 
 
 def test_intervals_of_differences_stand_at_the_dice_means_alone(table):
     rows = add_difference_intervals(table, _scores(VALUES), "base")
     row = _row(rows, "ours", "ct", "mean", "dice")
-    assert (row["difference_low"], row["difference_high"]) == (17.5, 17.5)  # one patient
-    assert rows["difference_low"].notna().sum() == 3 and len(rows) == len(table)  # CT, MRI, overall
+    assert math.isnan(row["difference_low"])  # one patient
+    two = pd.concat([_patients([70.0, 80.0], "base"), _patients([72.0, 86.0], "ours")])
+    rows = add_difference_intervals(summarise(two, ["base", "ours"], ["liver"]), two, "base")
+    assert rows["difference_low"].notna().sum() == 2  # CT, overall
+    row = _row(rows, "ours", "ct", "mean", "dice")
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx(_t_interval([2.0, 6.0]))
 
 
 @pytest.mark.parametrize(("methods", "reference"), [(["base", "ours"], "literature"), (["base"], "base")])
@@ -152,58 +156,73 @@ def _with_intervals(scores):
 SIX = [10.0, 20.0, 40.0, 50.0, 70.0, 90.0]
 
 
-def test_an_interval_is_that_of_all_resamples_of_the_patients():
-    """All 6^6 resamples of six patients, one by one."""
+def _t_interval(values):
+    """SciPy's own."""
+    return stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+
+
+def test_an_interval_is_students_over_patients():
     row = _row(_with_intervals(_patients(SIX)), "ours", "ct", "liver", "dice")
-    low, high = np.percentile([np.mean(drawn) for drawn in itertools.product(SIX, repeat=6)], [2.5, 97.5])
-    assert row["interval"] == "bootstrap"
-    assert row["low"] == pytest.approx(low, abs=1) and row["high"] == pytest.approx(high, abs=1)
+    assert row["interval"] == "t" and (row["low"], row["high"]) == pytest.approx(_t_interval(SIX))
 
 
-def test_all_results_of_a_patient_are_drawn_together():
+def test_all_results_of_a_patient_count_together():
     """Two results of each patient, one far above the other: their spread must not widen the interval."""
     twice = pd.concat([_patients([v - 9 for v in SIX]), _patients([v + 9 for v in SIX]).assign(split="draw1")])
     once, both = (_row(_with_intervals(s), "ours", "ct", "liver", "dice") for s in (_patients(SIX), twice))
     assert both["low"] == pytest.approx(once["low"]) and both["high"] == pytest.approx(once["high"])
 
 
-def test_an_overall_interval_resamples_within_each_modality():
-    """MRI patients that are all alike add nothing: the overall interval is half as wide as CT's."""
-    table = _with_intervals(pd.concat([_patients(SIX), _patients([60.0] * 7, modality="mri")]))
-    ct, overall = (_row(table, "ours", m, "mean", "dice") for m in ("ct", "overall"))
-    assert overall["low"] == pytest.approx((ct["low"] + 60) / 2, abs=0.7)
-    assert overall["high"] == pytest.approx((ct["high"] + 60) / 2, abs=0.7)
+def test_an_overall_interval_is_that_of_both_modalities_means():
+    """Welch and Satterthwaite, by SciPy: the difference of two samples has the error of twice their mean."""
+    other = [60.0, 61.0, 65.0, 70.0]
+    overall = _row(
+        _with_intervals(pd.concat([_patients(SIX), _patients(other, modality="mri")])),
+        "ours",
+        "overall",
+        "mean",
+        "dice",
+    )
+    expected = stats.ttest_ind(SIX, [-x for x in other], equal_var=False).confidence_interval(0.95)
+    assert (2 * overall["low"], 2 * overall["high"]) == pytest.approx((expected.low, expected.high))
 
 
-def test_few_patients_have_a_range_and_no_interval():
-    row = _row(_with_intervals(_patients([50.0, 60.0, 80.0])), "ours", "ct", "mean", "dice")
-    assert (row["low"], row["high"], row["interval"]) == (50.0, 80.0, "range")
+def test_one_patient_has_no_interval():
+    row = _row(_with_intervals(_patients([50.0])), "ours", "ct", "mean", "dice")
+    assert math.isnan(row["low"]) and row["interval"] == "none"
 
 
-def _tested(patients, others):
-    """Baseline, and other methods that are better in every patient by different amounts."""
-    scores = [_patients(np.zeros(patients), "base")]
-    scores += [_patients(np.arange(1.0, patients + 1), f"method{i}") for i in range(others)]
+def _judged(gain, splits=5, others=1):
+    """Baseline, and other methods with this gain in each of 12 + 12 patients and each of some splits; overall rows."""
+    generator, scores = np.random.default_rng(0), []
+    base = {m: generator.normal(70, 8, 12) for m in ("ct", "mri")}
+    for split in range(splits):
+        for method in ("base", *(f"method{i}" for i in range(others))):
+            more = 0 if method == "base" else gain
+            for m, values in base.items():
+                found = values + more + generator.normal(0, 0.5, 12)
+                scores.append(_patients(found, method, modality=m).assign(split=f"draw{split}"))
     scores = pd.concat(scores)
-    table = summarise(scores, ["base", *(f"method{i}" for i in range(others))], ["liver"])
-    return add_tests(table, scores, "base").query("structure == 'mean' and metric == 'dice' and modality == 'ct'")["p"]
+    table = add_verdicts(summarise(scores, list(scores["method"].unique()), ["liver"]), scores, "base", 27)
+    return table.query("modality == 'overall' and metric == 'dice' and grid == 'native'").set_index("method")
 
 
-def test_p_is_the_smallest_possible_where_every_patient_gains():
-    """Exact two-sided Wilcoxon of n gains: 2 / 2^n; Holm multiplies the smallest of k by k."""
-    p = _tested(patients=10, others=3)
-    assert math.isnan(p.iloc[0]) and p.iloc[1:].tolist() == pytest.approx([3 * 2 / 2**10] * 3)
+@pytest.mark.parametrize(("gain", "verdict"), [(3.0, "helps"), (-3.0, "harms"), (0.0, "no effect above 1 point")])
+def test_a_verdict_says_what_was_put_in(gain, verdict):
+    rows = _judged(gain)
+    assert rows["verdict"]["method0"] == verdict and math.isnan(rows["p"]["base"])
+    assert rows["p_sign_flip"].notna().sum() == 1 and "by simulation wrong in" in rows["rule"]["method0"]
 
 
-@pytest.mark.parametrize(("patients", "given"), [(8, False), (9, True)])
-def test_no_p_where_seven_comparisons_could_never_be_small(patients, given):
-    assert _tested(patients, others=7).notna().any() == given
+def test_the_share_of_first_places_adds_up():
+    rows = _judged(3.0, others=2)
+    assert rows["first"].sum() == pytest.approx(1.0) and rows["first"]["base"] == 0
 
 
-def test_the_overall_mean_is_not_tested():
-    scores = pd.concat([_patients(range(10), m) for m in ("base", "ours")])
-    table = add_tests(summarise(scores, ["base", "ours"], ["liver"]), scores, "base")
-    assert table.query("modality == 'overall'")["p"].isna().all()
+def test_one_training_a_method_decides_nothing():
+    """Its noise is in every patient's difference."""
+    rows = _judged(3.0, splits=1)
+    assert rows["verdict"]["method0"].startswith("undecided") and "no rule" in rows["rule"]["method0"]
 
 
 def test_holms_correction():
@@ -232,29 +251,7 @@ def test_a_structure_that_was_never_found_has_no_interval():
 
 
 def test_patients_without_a_value_do_not_count_for_an_interval():
-    """Six patients, two of whom nobody found the structure in: four distances are too few."""
+    """Six patients, two of whom nobody found the structure in."""
     scores = _patients(SIX).assign(asd_mm=[1.0, 2.0, 3.0, 4.0, NAN, NAN])
     row = _row(_with_intervals(scores), "ours", "ct", "liver", "asd")
-    assert (row["low"], row["high"], row["interval"]) == (1.0, 4.0, "range")
-
-
-def test_missing_a_hard_structure_is_no_gain_in_distance():
-    """Ours misses the spleen, whose distance is large, in every patient; its liver is worse everywhere."""
-
-    def rows(method, liver, spleen):
-        parts = (("liver", liver), ("spleen", spleen))
-        return [_patients([0.0] * 10, method, structure=name).assign(asd_mm=value) for name, value in parts]
-
-    base, ours = rows("base", 1.0, 20.0), rows("ours", np.arange(2.0, 12.0), NAN)
-    scores = pd.concat([*base, *ours])
-    table = add_tests(summarise(scores, ["base", "ours"], STRUCTURES), scores, "base")
-    p = _row(table[table["structure"] == "mean"], "ours", "ct", "mean", "asd")["p"]
-    assert p == pytest.approx(2 / 2**10)  # ten losses on the liver; with the spleen in, ten gains of ours
-
-
-def test_no_p_where_too_few_pairs_are_left():
-    ours = _patients(np.arange(1.0, 11.0)).assign(asd_mm=[2.0, 3.0, 4.0, 5.0, *[NAN] * 6])
-    scores = pd.concat([_patients(np.zeros(10), "base"), ours])
-    table = add_tests(summarise(scores, ["base", "ours"], ["liver"]), scores, "base")
-    assert math.isnan(_row(table, "ours", "ct", "mean", "asd")["p"])
-    assert not math.isnan(_row(table, "ours", "ct", "mean", "dice")["p"])
+    assert (row["low"], row["high"]) == pytest.approx(_t_interval([1.0, 2.0, 3.0, 4.0]))

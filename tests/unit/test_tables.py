@@ -119,12 +119,14 @@ def test_latex_fits_a_landscape_page(runs, tmp_path):
         assert "Overfull \\hbox" not in done.stdout
 
 
-def test_a_range_is_not_sold_as_an_interval(runs):
-    """Hearts have four test patients a modality: ranges, named so and set apart."""
+def test_a_caption_says_what_its_rule_can_find(runs):
+    """Hearts have four test patients a modality and one split."""
     table = matrix.tables()["table1"]
-    text = _markdown(table, tables.tidy(table, runs))
-    assert "the range over phantoms" in text and "bootstrap" not in text
-    assert re.search(r"\d \(\d+\.\d … \d+\.\d\)", text) and not re.search(r"\[\d+\.\d, ", text)
+    rows = tables.tidy(table, runs)
+    text = _markdown(table, rows)
+    assert "95 % by t over phantoms" in text and re.search(r"by Welch's t .* finding 1.8 points in \d %", text)
+    verdicts = rows.set_index("method")["verdict"].dropna()
+    assert set(verdicts) == {"undecided"} and "baseline" not in verdicts  # no spread, no t
 
 
 def test_the_best_of_a_column_is_bold_whoever_it_is(runs):
@@ -135,7 +137,8 @@ def test_the_best_of_a_column_is_bold_whoever_it_is(runs):
     best = rows.assign(mean=rows["mean"].mask(rows["method"] == "backbone", 99.0))
     lines = _markdown(table, best).splitlines()
     assert any(line.startswith("| Backbone | **99.0") for line in lines)
-    assert not any(re.match(r"\| Ours \(w/ CR\) \| \*\*", line) for line in lines if "[" in line)
+    native = lines[: lines.index(next(line for line in lines if "surface distance (mm)" in line))]
+    assert not any(re.match(r"\| Ours \(w/ CR\) \| \*\*", line) for line in native)
 
 
 def test_a_table_that_is_not_in_the_paper_has_no_column_of_it(runs):
@@ -164,17 +167,6 @@ def test_what_rounds_to_zero_has_no_sign(value, text):
     assert rendering.number(value, 1, sign=True) == text
 
 
-def test_claims_are_judged_by_the_sign_and_the_interval():
-    found = {"difference": 1.0, "low": 0.2, "high": 1.8, "interval": "bootstrap"}
-    assert claims.verdict(2.6, found, 70) == "same direction, clear"
-    assert claims.verdict(-0.5, found, 70) == "opposite direction, clear"
-    assert claims.verdict(2.6, found | {"low": -0.2}, 70) == "same direction, within chance"
-    assert claims.verdict(0.0, found, 70) == "no difference printed"
-    assert claims.verdict(2.6, found | {"difference": 0.0}, 70) == "no difference found"
-    assert claims.verdict(2.6, found | {"interval": "range"}, 70) == "not testable: too few patients"
-    assert claims.verdict(2.6, found, 9.9) == "nothing was learned"
-
-
 def _claims_of_hearts():
     runs = matrix.claims_runs("heart", "phantom", "smoke", [0])
     methods = list(dict.fromkeys(run.variant for run in runs))
@@ -194,10 +186,12 @@ def test_every_claim_on_hearts_shows_both_differences(tmp_path, monkeypatch):
     methods = list(dict.fromkeys(run.variant for run in matrix.claims_runs("heart", "phantom", "smoke", [0])))
     assert whole["difference"] == 10 * (methods.index("ours") - methods.index("baseline"))
     text = rendering.markdown(claims.page("heart", rows))
-    assert "PHANTOM DATA" in text and "(lowest … highest)" in text and "(Ours (w/ CR) − Baseline)" in text
+    assert "PHANTOM DATA" in text and "95 % t interval over phantoms" in text and "(Ours (w/ CR) − Baseline)" in text
     # the first method's Dice is 0 to 3 %: what is compared with it has learned nothing
-    first = rows[(rows["method"] == methods[0]) | (rows["reference"] == methods[0])]
-    assert (first["verdict"] == "nothing was learned").all() and len(first) < len(rows)
+    judged = rows.query("modality == 'overall'")
+    first = judged[(judged["method"] == methods[0]) | (judged["reference"] == methods[0])]
+    assert (first["verdict"] == "nothing was learned").all() and len(first) < len(judged)
+    assert rows.query("modality != 'overall'")["verdict"].isna().all()
     assert "Nothing was learned: a method's overall mean Dice is under 10" in text
 
 

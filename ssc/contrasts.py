@@ -1,0 +1,320 @@
+"""One method against another: difference, interval, tests, and a verdict by a rule that simulation has chosen.
+
+A patient is tested in several draws, folds or repeats, and each training brings noise of its own. The candidates:
+
+- ``welch``: t over patients, all results of one together; modalities by Welch and Satterthwaite; at half the level
+- ``two_way``: the same at the whole level, its variance that of patients and splits crossed where that is larger
+- ``sign_flip``: signs of all results of a patient flipped at random
+- ``nadeau_bengio``: t over splits, its variance corrected for training sets that overlap (Nadeau & Bengio, 2003)
+
+Which one a design of patients and splits may use is decided before any score is seen: one whose false
+positives stay at or under 8 % a family after Holm's correction, in data without a difference and with the noise of our
+own kept results; of several the one with most power. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+LEVEL = 0.05
+MOST_FALSE_POSITIVES = 0.08
+OF_INTEREST = 1.0  # points of overall Dice; a smaller effect is none
+SPOKEN = {
+    "welch": "Welch's t at half the level",
+    "two_way": "t over people and splits, crossed",
+    "sign_flip": "randomly flipped signs",
+    "nadeau_bengio": "Nadeau and Bengio's t over splits",
+}
+NO_RULE = "undecided: no rule holds"
+PRINTED = 1.8  # points that the paper prints for its consistency terms (Table 6): what a rule's power is compared at
+FLIPS, SIMULATIONS = 1999, 2000
+# Variance of a difference of two methods' Dice (points²) of one patient: of the patient, of the pair of trainings, of
+# the rest. Means over the 28 pairs of Table 6's methods, five draws of real scans, small scale, by moments
+# (docs/results/real_small; `components`); negative ones are 0. Modalities of other tasks have the wider one.
+NOISE = {"ct": (0.0, 0.41, 5.32), "mri": (0.0, 3.61, 17.4)}
+OTHERS_NOISE = NOISE["mri"]
+
+# Of one modality: values (patients, splits, …), and which of them there are (patients, splits); the others are 0.
+Results = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Design:
+    """Who is tested where: for each modality, in its order, the patients of every split; and how much trains them."""
+
+    modalities: tuple[str, ...]
+    tested: tuple[tuple[tuple[str, ...], ...], ...]  # modality -> split -> patients
+    tested_share: float  # test results over training cases of a split, of all modalities
+
+    def incidence(self, modality: int) -> np.ndarray:
+        """Which patient (rows) is tested in which split (columns): 1, else 0."""
+        patients = list(dict.fromkeys(p for split in self.tested[modality] for p in split))
+        return np.array([[float(p in split) for split in self.tested[modality]] for p in patients])
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The test that decides verdicts of a design, and its simulated share of families with a false positive."""
+
+    name: str | None  # None: no candidate is cautious enough
+    false_positives: dict[str, float]
+    power: dict[str, float]  # for a difference of ``PRINTED`` points
+
+    def __str__(self) -> str:
+        if self.name is None:
+            least = min(self.false_positives.values())
+            return (
+                "no rule: in simulation each errs in too many families without a difference, or finds nothing; one "
+                f"training's noise is in all of its patients (least errors {100 * least:.1f} %)"
+            )
+        wrong, right = self.false_positives[self.name], self.power[self.name]
+        return (
+            f"{SPOKEN[self.name]}, by simulation wrong in {100 * wrong:.1f} % of families without a "
+            f"difference, and finding {PRINTED:g} points in {100 * right:.0f} %"
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """A contrast in points: its difference, 95 % t interval over patients, and the p-values of every rule."""
+
+    difference: float
+    low: float
+    high: float
+    p: dict[str, float]
+    p_equivalent: dict[str, float]  # of an effect of ``OF_INTEREST`` or more, either way
+
+
+def design_of(scores: pd.DataFrame, train_cases: float) -> Design:
+    """The design behind some scores (columns modality, patient, split, seed); ``train_cases``: a split's, all kinds."""
+    splits = sorted({*zip(scores["split"], scores["seed"], strict=True)})
+    modalities = tuple(dict.fromkeys(scores["modality"]))
+    groups = {
+        key: tuple(sorted(set(group["patient"].astype(str))))
+        for key, group in scores.groupby(["modality", "split", "seed"])
+    }
+    tested = tuple(tuple(groups.get((m, *split), ()) for split in splits) for m in modalities)
+    count = sum(len(patients) for of_modality in tested for patients in of_modality) / len(splits)
+    return Design(modalities, tested, count / train_cases)
+
+
+def paired(scores: pd.DataFrame, method: str, reference: str, grid: str = "native") -> pd.DataFrame:
+    """Dice of ``method`` less that of ``reference`` for the same result, mean over structures.
+
+    Columns modality, patient, split, seed, difference. Results that one of them lacks are left out.
+    """
+    place = ["modality", "patient", "split", "seed", "case", "structure"]
+    dice = scores[scores["grid"] == grid].set_index([*place, "method"])["dice"].unstack("method")
+    each = (dice[method] - dice[reference]).dropna().rename("difference").reset_index()
+    return each.groupby(["modality", "patient", "split", "seed"], sort=False)["difference"].mean().reset_index()
+
+
+def contrast(differences: pd.DataFrame, tested_share: float) -> Found:
+    """The overall difference, mean of the modalities' means over results; ``differences`` as from ``paired``."""
+    results = _dense(differences)
+    mean, error, freedom = _welch(results)
+    low, high = (float(mean + stats.t.ppf(q, freedom) * error) for q in (0.025, 0.975))
+    equivalent = [
+        p_values([((v + side * OF_INTEREST) * t, t) for v, t in results], tested_share, side) for side in (1, -1)
+    ]
+    return Found(
+        float(mean),
+        low,
+        high,
+        {name: float(p) for name, p in p_values(results, tested_share).items()},
+        {name: max(float(p[name]) for p in equivalent) for name in equivalent[0]},
+    )
+
+
+def _dense(differences: pd.DataFrame) -> list[Results]:
+    found = []
+    splits = differences.groupby(["split", "seed"]).size().index
+    for _, own in differences.groupby("modality", sort=False):
+        wide = own.set_index(["patient", "split", "seed"])["difference"].unstack(["split", "seed"])
+        wide = wide.reindex(columns=splits)
+        found.append((wide.fillna(0.0).to_numpy(), wide.notna().to_numpy(float)))
+    return found
+
+
+def p_values(results: Sequence[Results], tested_share: float, side: int = 0) -> dict[str, np.ndarray]:
+    """p of every rule that the overall mean is not 0; ``side`` 1: that it is above 0, -1: below."""
+    mean, error, freedom = _welch(results)
+    crossed = np.maximum(error, _crossed_error(results))
+    return {
+        "welch": np.minimum(1.0, 2 * _p_of_t(mean, error, freedom, side)),
+        "two_way": _p_of_t(mean, crossed, freedom, side),
+        "sign_flip": sign_flip([v.sum(axis=1) / t.sum() / len(results) for v, t in results], side),
+        "nadeau_bengio": nadeau_bengio(_by_split(results), tested_share, side),
+    }
+
+
+def _by_split(results: Sequence[Results]) -> np.ndarray:
+    """Mean of the modalities' means over a split's patients, (splits, …)."""
+    return np.mean([v.sum(axis=0) / _like(np.maximum(t.sum(axis=0), 1), v[0]) for v, t in results], axis=0)
+
+
+def _like(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return x.reshape(*x.shape, *(1,) * (values.ndim - x.ndim))
+
+
+def _welch(results: Sequence[Results]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean of the modalities' means over results, its standard error and Welch-Satterthwaite's degrees of freedom.
+
+    A patient's results stand or fall together. NaN where a modality has one patient.
+    """
+    mean, parts, people = 0.0, [], [len(v) for v, _ in results]
+    for values, tested in results:
+        weights = tested.sum(axis=1) / tested.sum()  # of a patient
+        own = values.sum(axis=(0, 1)) / tested.sum() / len(results)
+        pull = values.sum(axis=1) / tested.sum() / len(results) - own * _like(weights, values[:, 0])
+        mean = mean + own
+        parts.append((pull**2).sum(axis=0) * len(values) / max(len(values) - 1, 1))
+    total, alone = sum(parts), min(people) < 2
+    spread = sum(v**2 / max(n - 1, 1) for v, n in zip(parts, people, strict=True))
+    error = np.where(alone, np.nan, np.sqrt(total))
+    return mean, error, np.where(alone, np.nan, total**2 / np.where(spread > 0, spread, np.nan))
+
+
+def _crossed_error(results: Sequence[Results]) -> np.ndarray:
+    """Standard error of the overall mean with results clustered by patients and by splits (Cameron et al., 2011)."""
+    k, by_split, by_patient, single = len(results), 0.0, 0.0, 0.0
+    for values, tested in results:
+        people, count = len(values), tested.sum()
+        mean = values.sum(axis=(0, 1)) / count
+        pull = (values - mean) * _like(tested / count / k, values)  # of each result on the overall mean
+        by_split = by_split + pull.sum(axis=0)
+        by_patient = by_patient + (pull.sum(axis=1) ** 2).sum(axis=0) * people / max(people - 1, 1)
+        single = single + (pull**2).sum(axis=(0, 1)) * count / max(count - 1, 1)
+    splits = len(by_split)
+    between = (by_split**2).sum(axis=0) * splits / max(splits - 1, 1)
+    return np.sqrt(np.maximum(by_patient + between - single, 0))
+
+
+def _p_of_t(mean: np.ndarray, error: np.ndarray, freedom: np.ndarray, side: int) -> np.ndarray:
+    """Of a t statistic; 1 where nothing can be said."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = mean / error
+        p = stats.t.sf(side * t, freedom) if side else 2 * stats.t.sf(abs(t), freedom)
+    return np.where(np.isfinite(p), p, 1.0)
+
+
+@cache
+def _signs(patients: int) -> np.ndarray:
+    """Random signs (FLIPS, patients), the same for every contrast of a design."""
+    return np.random.default_rng(0).choice((-1.0, 1.0), (FLIPS, patients))
+
+
+def sign_flip(shares: Sequence[np.ndarray], side: int = 0) -> np.ndarray:
+    """p of a mean over random signs of the patients' shares in it, (n, …) of each modality; the shares add up to it."""
+    values = np.concatenate(shares)
+    found, flipped = values.sum(axis=0), np.tensordot(_signs(len(values)), values, axes=1)
+    found, flipped = (side * found, side * flipped) if side else (abs(found), abs(flipped))
+    return (1 + (flipped >= found - 1e-9).sum(axis=0)) / (FLIPS + 1)
+
+
+def nadeau_bengio(splits: np.ndarray, tested_share: float, side: int = 0) -> np.ndarray:
+    """p of the mean over splits (J, …), its variance s² (1/J + test results over training cases); 1 for one split."""
+    count = len(splits)
+    if count < 2:
+        return np.ones(splits.shape[1:])
+    error = np.sqrt(splits.var(axis=0, ddof=1) * (1 / count + tested_share))
+    return _p_of_t(splits.mean(axis=0), error, np.float64(count - 1), side)
+
+
+def verdicts(found: Sequence[Found], rule: Rule) -> list[str]:
+    """A verdict for each contrast of a family, Holm-corrected: helps, harms, no effect above 1 point, or undecided."""
+    if rule.name is None:
+        return [NO_RULE] * len(found)
+    differs = holm([f.p[rule.name] for f in found])
+    alike = holm([f.p_equivalent[rule.name] for f in found])
+    return [_verdict(f.difference, p, q) for f, p, q in zip(found, differs, alike, strict=True)]
+
+
+def _verdict(difference: float, p: float, p_equivalent: float) -> str:
+    if p <= LEVEL:
+        return "helps" if difference > 0 else "harms"
+    return f"no effect above {OF_INTEREST:g} point" if p_equivalent <= LEVEL else "undecided"
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of a family of p-values (Holm, 1979)."""
+    order = np.argsort(values)
+    steps = np.maximum.accumulate(np.array(values)[order] * np.arange(len(values), 0, -1))
+    return np.minimum(1.0, steps[np.argsort(order)]).tolist()
+
+
+@cache
+def rule_of(design: Design, family: int) -> Rule:
+    """The rule of most power whose families of so many contrasts without a difference have few false positives."""
+    found = p_values(_without_difference(design, family), design.tested_share)
+    shares = {
+        name: float((p.reshape(SIMULATIONS, family).min(axis=1) * family <= LEVEL).mean())  # Holm's first step
+        for name, p in found.items()
+    }
+    chances = power(design, family, PRINTED)
+    kept = [name for name, share in shares.items() if share <= MOST_FALSE_POSITIVES and chances[name] > 0]
+    return Rule(max(kept, key=chances.get, default=None), shares, chances)
+
+
+@cache
+def _without_difference(design: Design, family: int) -> tuple[Results, ...]:
+    """Made-up differences, (patients, splits, SIMULATIONS · family) of each modality.
+
+    Every contrast is of a method of its own with one common reference, whose noise all contrasts of a family share.
+    """
+    generator, results = np.random.default_rng(0), []
+    for number, modality in enumerate(design.modalities):
+        tested = design.incidence(number)
+        noise = NOISE.get(modality, OTHERS_NOISE)
+        method, reference = (_of_a_method(generator, tested.shape, noise, count) for count in (family, 1))
+        drawn = (method - reference).reshape(*tested.shape, -1)
+        results.append((drawn * tested[..., None], tested))
+    return tuple(results)
+
+
+def _of_a_method(
+    generator: np.random.Generator, shape: tuple[int, int], noise: tuple[float, float, float], count: int
+) -> np.ndarray:
+    """Noise of a method's Dice (patients, splits, SIMULATIONS, count): half of a difference's variance."""
+    patients, splits = shape
+    drawn = np.zeros((patients, splits, SIMULATIONS, count), np.float32)
+    for variance, extent in zip(noise, ((patients, 1), (1, splits), shape), strict=True):
+        if variance:
+            normal = generator.standard_normal((*extent, SIMULATIONS, count), dtype=np.float32)
+            drawn += np.float32(np.sqrt(variance / 2)) * normal
+    return drawn
+
+
+def power(design: Design, family: int, effect: float) -> dict[str, float]:
+    """Chance of every rule to find one contrast with this effect (points) among others without any, after Holm."""
+    results = _without_difference(design, family)
+    shift = np.tile(np.eye(family)[0] * effect, SIMULATIONS)
+    shifted = [((v + shift) * t[..., None], t) for v, t in results]
+    chances = {}
+    for name, p in p_values(shifted, design.tested_share).items():
+        p = p.reshape(SIMULATIONS, family)
+        order = np.sort(p, axis=1)
+        adjusted = np.maximum.accumulate(order * np.arange(family, 0, -1), axis=1)
+        place = (order < p[:, :1]).sum(axis=1)
+        chances[name] = float((adjusted[np.arange(len(p)), place] <= LEVEL).mean())
+    return chances
+
+
+def components(differences: pd.DataFrame) -> tuple[float, float, float]:
+    """Variance between patients, between splits and of the rest of one modality's differences, by moments.
+
+    Half the mean squared distance of two results of one patient, of one split, and of neither, are sums of two or of
+    all three.
+    """
+    values, patients = differences["difference"].to_numpy(), differences["patient"].to_numpy()
+    splits = (differences["split"].astype(str) + " " + differences["seed"].astype(str)).to_numpy()
+    i, j = np.triu_indices(len(values), 1)
+    half, patient, split = (values[i] - values[j]) ** 2 / 2, patients[i] == patients[j], splits[i] == splits[j]
+    within, beside, apart = (half[m].mean() for m in (patient & ~split, split & ~patient, ~patient & ~split))
+    return float(apart - within), float(apart - beside), float(within + beside - apart)

@@ -1,0 +1,211 @@
+"""Verdicts that hold their word: each test against SciPy or a closed form, and false positives by simulation."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from ssc import matrix
+from ssc.contrasts import (
+    LEVEL,
+    MOST_FALSE_POSITIVES,
+    NO_RULE,
+    NOISE,
+    OF_INTEREST,
+    SIMULATIONS,
+    Design,
+    Found,
+    Rule,
+    _without_difference,
+    components,
+    contrast,
+    design_of,
+    holm,
+    nadeau_bengio,
+    p_values,
+    paired,
+    power,
+    rule_of,
+    sign_flip,
+    verdicts,
+)
+from ssc.results.tables import read_scores
+
+KEPT = Path(__file__).parents[2] / "docs/results/real_small"
+FAMILY = 7
+
+
+def _folds(repeats, ct=30, mri=20, folds=5):
+    """Every patient tested once a repeat, each repeat a new partition."""
+    generator, parts = np.random.default_rng(repeats), {"ct": [], "mri": []}
+    for _ in range(repeats):
+        for m, count in (("ct", ct), ("mri", mri)):
+            order = generator.permutation(count)
+            parts[m] += [tuple(map(str, order[i::folds])) for i in range(folds)]
+    return Design(("ct", "mri"), tuple(map(tuple, parts.values())), (ct + mri) / folds / 27)
+
+
+def _draws():
+    """The five draws of the abdomen, as their kept scores have them."""
+    scores = read_scores(matrix.table_runs("table6", "real", "small", [0]), KEPT).query("grid == 'native'")
+    return design_of(scores, 27), scores
+
+
+DESIGNS = {
+    "five draws": _draws()[0],
+    "folds": _folds(1),
+    "folds, 3 times": _folds(3),
+    "folds, 4 times": _folds(4),
+    "6 + 6 patients, 4 times": _folds(4, 6, 6, 3),
+    "19 + 19 patients": _folds(1, 19, 19),
+    "30 + 30 patients": _folds(1, 30, 30),
+}
+
+
+def _frame(values, modality="ct", splits=None):
+    """One row a result: (patient, split) -> difference."""
+    return pd.DataFrame(
+        {"modality": modality, "patient": str(p), "split": f"draw{s}", "seed": 0, "difference": float(v)}
+        for (p, s), v in values.items()
+    )
+
+
+def _once(ct, mri):
+    return pd.concat(
+        [_frame({(i, 0): v for i, v in enumerate(x)}, m) for m, x in (("ct", ct), ("mri", mri))], ignore_index=True
+    )
+
+
+CT, MRI = [1.0, 2.5, -0.5, 3.0, 0.7], [0.2, 1.9, 2.2]
+
+
+def test_welchs_p_is_scipys_at_half_the_level():
+    found = contrast(_once(CT, MRI), 0.4)
+    theirs = stats.ttest_ind(CT, [-x for x in MRI], equal_var=False)
+    assert found.difference == pytest.approx((np.mean(CT) + np.mean(MRI)) / 2)
+    assert found.p["welch"] == pytest.approx(min(1, 2 * theirs.pvalue))
+    expected = theirs.confidence_interval(0.95)
+    assert (2 * found.low, 2 * found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_signs_are_flipped_as_scipy_flips_them():
+    """All 2^8 signs, in SciPy."""
+    shares = [np.array(CT) / len(CT) / 2, np.array(MRI) / len(MRI) / 2]
+    exact = stats.permutation_test(
+        (np.concatenate(shares),), np.sum, permutation_type="samples", alternative="two-sided", n_resamples=np.inf
+    )
+    assert float(sign_flip(shares)) == pytest.approx(exact.pvalue, abs=0.02)
+
+
+def test_nadeau_and_bengios_p_by_hand():
+    splits = np.array([1.0, 2.0, 0.5, 1.5])
+    t = 1.25 / np.sqrt(splits.var(ddof=1) * (1 / 4 + 0.3))
+    assert float(nadeau_bengio(splits, 0.3)) == pytest.approx(2 * stats.t.sf(t, 3))
+    assert float(nadeau_bengio(splits[:1], 0.3)) == 1.0
+
+
+def test_crossed_errors_are_the_literal_sums():
+    """Clusters of patients, of splits, and single results, one by one (Cameron, Gelbach and Miller, 2011)."""
+    generator = np.random.default_rng(3)
+    rows = []
+    for m, people in (("ct", 6), ("mri", 4)):
+        run = generator.normal(0, 4, 3)  # so large that splits matter
+        rows.append(_frame({(p, s): run[s] + generator.normal() for p in range(people) for s in range(3)}, m))
+    differences = pd.concat(rows, ignore_index=True)
+    pulls = differences.assign(
+        pull=lambda d: (
+            (d["difference"] - d.groupby("modality")["difference"].transform("mean"))
+            / d.groupby("modality")["difference"].transform("size")
+            / 2
+        )
+    )
+    variance = 0.0
+    for _, own in pulls.groupby("modality"):
+        n, people = len(own), own["patient"].nunique()
+        variance += (own.groupby("patient")["pull"].sum() ** 2).sum() * people / (people - 1)
+        variance -= (own["pull"] ** 2).sum() * n / (n - 1)
+    variance += (pulls.groupby("split")["pull"].sum() ** 2).sum() * 3 / 2
+    found = contrast(differences, 0.4)
+    means = [own.groupby("patient")["difference"].mean() for _, own in differences.groupby("modality")]
+    alone = [m.var(ddof=1) / len(m) / 4 for m in means]
+    freedom = sum(alone) ** 2 / sum(v**2 / (len(m) - 1) for v, m in zip(alone, means, strict=True))
+    assert variance > 2 * sum(alone)  # the patients' own error is far too small here
+    assert found.p["two_way"] == pytest.approx(2 * stats.t.sf(abs(found.difference) / np.sqrt(variance), freedom))
+
+
+def test_a_patient_in_two_draws_counts_as_one():
+    once = contrast(_once(CT, MRI), 0.4)
+    twice = pd.concat([_once(CT, MRI).assign(split=f"draw{i}") for i in range(2)])
+    again = contrast(twice, 0.4)
+    assert (again.low, again.high, again.p["welch"]) == pytest.approx((once.low, once.high, once.p["welch"]))
+
+
+def _found(difference, p, q):
+    return Found(difference, 0, 0, {"welch": p}, {"welch": q})
+
+
+def test_verdicts_are_corrected_over_their_family():
+    rule = Rule("welch", {}, {})
+    assert verdicts([_found(2, 0.04, 1)], rule) == ["helps"]
+    assert verdicts([_found(2, 0.04, 1), _found(-2, 0.04, 1)], rule) == ["undecided"] * 2
+    assert verdicts([_found(-2, 0.001, 1), _found(0.1, 0.9, 0.02)], rule) == ["harms", "no effect above 1 point"]
+    assert verdicts([_found(2, 0.0, 1)], Rule(None, {}, {})) == [NO_RULE]
+
+
+def test_an_effect_of_a_point_is_not_called_none():
+    """Equivalence at the edge: with an effect of exactly 1 point the claim of none errs as often as its level says."""
+    design, count = _folds(4), 0
+    results = [((v + OF_INTEREST) * t[..., None], t) for v, t in _without_difference(design, 1)]
+    below = p_values([((v - OF_INTEREST) * t[..., None], t) for v, t in results], design.tested_share, -1)
+    count = (below["two_way"] <= LEVEL).mean()
+    assert count <= MOST_FALSE_POSITIVES
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_families_without_a_difference_have_few_false_verdicts(name):
+    """Noise drawn anew, not that which the rule was chosen by."""
+    design = DESIGNS[name]
+    rule = rule_of(design, FAMILY)
+    assert rule.name is not None and rule.false_positives[rule.name] <= MOST_FALSE_POSITIVES
+    generator, results = np.random.default_rng(17), []
+    for number, modality in enumerate(design.modalities):
+        tested = design.incidence(number)
+        patients, splits = tested.shape
+        drawn = 0.0
+        for variance, extent in zip(NOISE[modality], ((patients, 1), (1, splits), tested.shape), strict=True):
+            methods = generator.normal(size=(*extent, SIMULATIONS, FAMILY))
+            reference = generator.normal(size=(*extent, SIMULATIONS, 1))
+            drawn = drawn + np.sqrt(variance / 2) * (methods - reference)
+        results.append(((drawn * tested[..., None, None]).reshape(*tested.shape, -1), tested))
+    p = p_values(results, design.tested_share)[rule.name].reshape(SIMULATIONS, FAMILY)
+    wrong = np.mean([min(holm(family)) <= LEVEL for family in p])
+    assert wrong <= MOST_FALSE_POSITIVES + 0.015  # of the simulation's own chance
+
+
+def test_four_repeats_find_what_the_paper_prints():
+    chances = power(_folds(4), FAMILY, 1.8)
+    assert chances[rule_of(_folds(4), FAMILY).name] > 0.9
+    assert power(_folds(1), FAMILY, 1.8)["nadeau_bengio"] < 0.1
+
+
+def test_the_noise_is_that_of_the_kept_results():
+    _, scores = _draws()
+    methods = list(scores["method"].unique())
+    found = {m: [] for m in NOISE}
+    for i, a in enumerate(methods):
+        for b in methods[i + 1 :]:
+            for m, own in paired(scores, a, b).groupby("modality"):
+                found[m].append(components(own))
+    for m, values in found.items():
+        assert np.maximum(np.mean(values, axis=0), 0) == pytest.approx(NOISE[m], rel=0.03, abs=0.01)
+
+
+def test_components_of_a_made_up_design():
+    generator = np.random.default_rng(0)
+    people, runs = generator.normal(0, 3, 60), generator.normal(0, 2, 60)
+    values = {
+        (p, s): people[p] + runs[s] + generator.normal() for p in range(60) for s in range(60) if (p + s) % 4 == 0
+    }
+    assert components(_frame(values)) == pytest.approx((people.var(), runs.var(), 1.0), rel=0.15)
