@@ -116,7 +116,7 @@ def add_intervals(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Columns ``low``, ``high`` and ``interval``: how far each mean may be off.
 
     't': 95 % by Student's t over patients, all results of a patient together; that of an overall mean over the
-    modalities' patients by Welch and Satterthwaite. 'none': a modality has one patient.
+    modalities' patients by Welch and Satterthwaite; cut at 0, and at 100 % for Dice. 'none': one patient.
     """
     found, scores = [], _with_patients(scores)
     for (grid, method), rows in scores.groupby(["grid", "method"], sort=False):
@@ -128,7 +128,10 @@ def add_intervals(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
                     found.append((grid, method, metric, modality, structure, *_interval([part])))
             found.append((grid, method, metric, "overall", "mean", *_interval(list(sums.values()))))
     place = ["grid", "method", "metric", "modality", "structure"]
-    return table.merge(pd.DataFrame(found, columns=[*place, "low", "high", "interval"]), on=place, how="left")
+    intervals = pd.DataFrame(found, columns=[*place, "low", "high", "interval"])
+    intervals["low"] = intervals["low"].clip(lower=0)
+    intervals["high"] = intervals["high"].mask(intervals["metric"] == "dice", intervals["high"].clip(upper=100))
+    return table.merge(intervals, on=place, how="left")
 
 
 def compare(scores: pd.DataFrame, method: str, reference: str, grid: str = "native") -> pd.DataFrame:
