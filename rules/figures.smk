@@ -180,6 +180,7 @@ rule learned_figure:
     input:
         arrays=lambda w: f"results/learned/{first_of_ours(w.task).key}.npz",
         history=lambda w: f"{first_of_ours(w.task).folder}/history.csv",
+        record=lambda w: f"{first_of_ours(w.task).folder}/run.json",
     output:
         pdf="results/figures/learned_{task}.pdf",
         png=report(

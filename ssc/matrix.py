@@ -93,8 +93,10 @@ class Variant(Strict):
     def backbone_row(self, task: Task) -> BackboneRow:
         """The backbone that the variant has on a task. Raises SettingsError where there is none of that name."""
         name = self.backbone or task.backbone
-        if isinstance(name, dict):
+        if isinstance(name, dict) and task.backbone in backbones():
             name = name.get(backbones()[task.backbone].spatial_dims, "of that rank")
+        elif isinstance(name, dict):
+            name = task.backbone
         if name not in backbones():
             raise SettingsError(
                 f"config/matrix.yaml: variants.{self.name}: backbone '{name}' is none; {nearest(name, backbones())}"

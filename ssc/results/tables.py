@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -78,7 +78,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     published = published[[*place, *numbers]].rename(columns=numbers)
     literature = _literature(rows, published[published["method"].isin(set(table.methods) - set(scores["method"]))])
     rows = pd.concat([rows.merge(published, on=place, how="left"), literature], ignore_index=True)
-    rows = rows.assign(**provenance(runs))
+    rows = rows.merge(_correspondence(runs), on="method", how="left").assign(**provenance(runs))
     columns = [
         *place,
         "mean",
@@ -99,6 +99,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         "verdict",
         "rule",
         "first",
+        "correspondence",
         *numbers.values(),
     ]
     counts = ["missed", "absent", "false_positive"]
@@ -121,10 +122,25 @@ def _literature(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     return places.merge(methods, how="cross").merge(published, how="left")
 
 
+def _correspondence(runs: Sequence[matrix.Run]) -> pd.DataFrame:
+    """What the correlations E of each method know of the classes, a scale at a time: means over its runs, as text."""
+    records = [(run.variant, _record(run).get("correspondence")) for run in runs if not run.external]
+    shares: dict[str, list[list[float]]] = {}
+    for method, found in records:
+        if found:
+            shares.setdefault(method, []).append(found)
+    texts = {m: " ".join(f"{sum(s) / len(s):.3f}" for s in zip(*of, strict=True)) for m, of in shares.items()}
+    return pd.DataFrame({"method": list(texts), "correspondence": list(texts.values())}, dtype="str")
+
+
+def _record(run: matrix.Run) -> dict[str, Any]:
+    return json.loads((run.folder / "run.json").read_text("utf-8"))
+
+
 def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
     """Data, scale, splits, seeds, commits of the runs; initialisation and box, which all trained ones must share."""
     trained = [run for run in runs if not run.external]
-    records = [json.loads((run.folder / "run.json").read_text("utf-8")) for run in trained]
+    records = [_record(run) for run in trained]
     shared = {
         "init": {record["init"] for record in records},
         "box": {arguments["box"] for record in records for arguments in record["preprocessing"].values()},
@@ -155,8 +171,24 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
             sections.append(Section(heading, _frame(table, others, _difference, best=False)))
         for modality, part in structures.groupby("modality", sort=False):
             sections.append(Section(f"{where}: {modality.upper()}", _frame(table, part, _structure)))
+    sections += _known(table, rows)
     sections += _more(table, rows[(rows["grid"] == "native") & (rows["structure"] == "mean")])
     return Page(_title(table), _warning(table, rows), _caption(table, rows), tuple(sections))
+
+
+def _known(table: matrix.Table, rows: pd.DataFrame) -> list[Section]:
+    """What the correlations E know, where a method has any."""
+    known = rows.dropna(subset="correspondence").drop_duplicates("method").set_index("method")["correspondence"]
+    if known.empty:
+        return []
+    chance = 100 / (len(tasks()[table.task].structures) + 1)
+    shares = {method: [number(100 * float(x), 0) for x in text.split()] for method, text in known.items()}
+    frame = pd.DataFrame(
+        [[_label(table, m), *shares[m]] for m in table.methods if m in shares],
+        columns=["Method", *(f"scale {i}" for i in range(1, 1 + len(next(iter(shares.values())))))],
+    )
+    heading = f"Classes whose row of E is nearest to its own in the other modality (%); chance {number(chance, 0)}"
+    return [Section(heading, frame)]
 
 
 def _more(table: matrix.Table, means: pd.DataFrame) -> list[Section]:

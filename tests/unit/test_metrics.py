@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
 
 from ssc.metrics import dice, score_case, score_structure
@@ -97,3 +99,18 @@ def test_a_case_gives_one_row_a_structure():
     assert [(row["structure"], row["status"]) for row in rows] == [
         ("liver", "found"), ("spleen", "found"), ("kidney", "absent")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_distances_are_monais_metrics(seed):
+    """Blobs of noise, searched once for all of them; MONAI's own functions each search anew."""
+    generator, spacing = np.random.default_rng(seed), (5.0, 1.5, 2.0)
+    truth, prediction = (ndimage.gaussian_filter(generator.normal(size=(20, 30, 30)), 3) > 0.02 for _ in range(2))
+    row = score_structure(prediction, truth, spacing)
+    pair, options = [torch.from_numpy(x)[None, None] for x in (prediction, truth)], {"spacing": spacing}
+    options["include_background"] = True
+    assert row["asd_mm"] == pytest.approx(float(compute_average_surface_distance(*pair, symmetric=True, **options)))
+    assert row["hd95_mm"] == pytest.approx(float(compute_hausdorff_distance(*pair, percentile=95, **options)))
+    for mm in (2.0, 3.0):
+        nsd = compute_surface_dice(*pair, [mm], use_subvoxels=True, **options)
+        assert row[f"nsd_{mm:g}mm"] == pytest.approx(100 * float(nsd))

@@ -119,6 +119,16 @@ def test_latex_fits_a_landscape_page(runs, tmp_path):
         assert "Overfull \\hbox" not in done.stdout
 
 
+def test_a_table_says_what_the_correlations_know(runs):
+    table = matrix.tables()["table1"]
+    (run,) = [run for run in runs if run.variant == "ours"]
+    record = json.loads((run.folder / "run.json").read_text("utf-8")) | {"correspondence": [0.2, 0.251, 1.0]}
+    (run.folder / "run.json").write_text(json.dumps(record), "utf-8")
+    text = _markdown(table, tables.tidy(table, runs))
+    assert "chance 20\n\n| Method | scale 1 | scale 2 | scale 3 |" in text.replace("chance 20 ", "chance 20")
+    assert "| Ours (w/ CR) | 20 | 25 | 100 |" in text
+
+
 def test_a_caption_says_what_its_rule_can_find(runs):
     """Hearts have four test patients a modality and one split."""
     table = matrix.tables()["table1"]

@@ -125,7 +125,8 @@ def test_a_run_explains_itself(made):
     assert set(record["cases"]["ct"]) >= {"0001_image.nii.gz"} and len(record["cases"]["mri"]) == 60
     settings = json.loads((made.folder / RUN / "settings.json").read_text("utf-8"))
     terms = {"alpha": 0.4, "aux_target": "soft", "beta": 0.1, "gamma": 0.1, "tau": 4.0, "shuffled": False}
-    assert settings["objective"] == terms
+    rivals = {"kd": None, "kd_absent": "skip", "segmentation": "paper"}
+    assert settings["objective"] == terms | rivals and len(record["correspondence"]) == 3
     history = pd.read_csv(made.folder / RUN / "history.csv")
     assert {"loss", "seg_ct", "aux_mri", "mcr", "icr", "dice"} <= set(history)
 
