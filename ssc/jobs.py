@@ -12,7 +12,10 @@ from typing import Any
 
 from ssc.errors import UserError, refused_by_the_system
 
-TOPS = r"results/(cases|external|figures|learned|metrics|notebooks|predictions|runs|tables)|data/"
+TOPS = (
+    r"results/(cases|external|figures|learned|metrics|notebooks|predictions|runs|tables)"
+    r"|data/(manifests|phantom|real|weights)"
+)
 
 
 def home(output: str) -> str:
