@@ -39,7 +39,7 @@ REAL_CORES = min(CORES, len(os.sched_getaffinity(0)))  # what this workflow may 
 GPUS_A_JOB = 1 if shutil.which("nvidia-smi") else 0
 
 
-RESULTS_CODE = fingerprint("ssc/results", "ssc/statistics.py", "config/matrix.yaml")
+RESULTS_CODE = fingerprint("ssc/results", "ssc/statistics.py", "ssc/contrasts.py", "config/matrix.yaml")
 PHANTOM_CODE = fingerprint("ssc/data/phantoms")
 TABLES = [f"results/tables/{table.name}.csv" for table in matrix.tables().values() if table.published]
 

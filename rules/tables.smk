@@ -3,6 +3,7 @@
 
 localrules:
     claims,
+    contrasts,
     describe,
     table3,
     metrics,
@@ -148,6 +149,38 @@ rule table:
         "{wildcards.table}"
     script:
         "../workflow_scripts/table.py"
+
+
+rule contrasts:
+    input:
+        scores=lambda w: scores_of(table_runs(w.table)),
+        records=lambda w: [f"{run.folder}/run.json" for run in table_runs(w.table)],
+    output:
+        csv="results/tables/contrasts_{table}.csv",
+        markdown="results/tables/contrasts_{table}.md",
+        html=report(
+            "results/tables/contrasts_{table}.html",
+            caption="captions/contrasts.rst",
+            category="Tables",
+            labels={"table": "contrasts_{table}"},
+        ),
+        latex="results/tables/contrasts_{table}.tex",
+    log:
+        "logs/tables/contrasts_{table}.log",
+    wildcard_constraints:
+        table="|".join(table.name for table in matrix.tables().values() if table.contrasts),
+    conda:
+        "../envs/environment.yaml"
+    params:
+        spec=lambda w: {
+            "runs": [run.key for run in table_runs(w.table)],
+            "table": str(matrix.tables()[w.table]),
+            "code": drawn_by(matrix.tables()[w.table].task),
+        },
+    message:
+        "Contrasts of {wildcards.table}, and their verdicts"
+    script:
+        "../workflow_scripts/contrasts.py"
 
 
 rule rates:

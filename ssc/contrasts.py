@@ -25,6 +25,7 @@ from scipy import stats
 LEVEL = 0.05
 MOST_FALSE_POSITIVES = 0.08
 OF_INTEREST = 1.0  # points of overall Dice; a smaller effect is none
+RULES = ("welch", "two_way", "sign_flip", "nadeau_bengio")
 SPOKEN = {
     "welch": "Welch's t at half the level",
     "two_way": "t over people and splits, crossed",

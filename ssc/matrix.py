@@ -7,6 +7,7 @@ Importing this module loads neither torch nor pandas.
 from __future__ import annotations
 
 import csv
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,6 +115,7 @@ class Table(Strict):
     reference: str
     methods: tuple[str, ...]
     draws: tuple[str, ...]
+    contrasts: tuple[tuple[str, str], ...] = ()  # pairs that are judged as one family, each the first less the second
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -341,6 +343,7 @@ def _check_table(table: Table) -> None:
     unknown = set(table.methods) - set(table.trained) - _printed(table.published)
     if table.reference not in table.trained:
         unknown.add(table.reference)
+    unknown |= {method for pair in table.contrasts for method in pair} - set(table.trained)
     if unknown:
         name = sorted(unknown)[0]
         raise SettingsError(
@@ -388,7 +391,10 @@ def runs_of(variant: str, task: str, split: str, data: str, scale: str, seed: in
 
 
 def table_runs(table: str, data: str, scale: str, seeds: list[int], folds: Sequence[int] | None = None) -> list[Run]:
-    """Every training that feeds a table; ``folds``: of these of its draws alone, by place. Raises SettingsError."""
+    """Every training that feeds a table; ``folds``: of these of its draws alone, by place. Raises SettingsError.
+
+    A repeat of the folds is trained with a seed of its own: the n-th of a run of seed s has s + n.
+    """
     row = tables()[table]
     missing = [fold for fold in folds or () if fold >= len(row.draws)]
     if missing:
@@ -399,8 +405,14 @@ def table_runs(table: str, data: str, scale: str, seeds: list[int], folds: Seque
         for seed in seeds
         for split in draws
         for method in row.trained
-        for run in runs_of(method, row.task, split, data, scale, seed)
+        for run in runs_of(method, row.task, split, data, scale, seed + repeat_of(split))
     ]
+
+
+def repeat_of(split: str) -> int:
+    """Number of the repeat that a fold belongs to, 0 where folds are not repeated."""
+    found = re.match(r"repeat(\d+)_", split)
+    return int(found[1]) if found else 0
 
 
 def claims_runs(task: str, data: str, scale: str, seeds: list[int]) -> list[Run]:

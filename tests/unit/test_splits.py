@@ -8,6 +8,7 @@ from ssc.errors import DataError
 from ssc.tasks import tasks
 
 SIZES = {"ct": (21, 3, 6), "mri": (6, 1, 2)}  # train, validation, test of a draw
+FOLD_SIZES = {"ct": (21, 3, 6), "mri": (6, 2, 4)}
 
 
 def _as_lists(splits):
@@ -20,7 +21,8 @@ def _as_lists(splits):
 def test_the_committed_splits_are_the_rules():
     abdomen, heart = tasks()["abdomen"], tasks()["heart"]
     cases = {"ct": BTCV_CASES, "mri": CHAOS_CASES}
-    assert _as_lists(abdomen.splits) == abdomen_splits(cases, CASES_PER_DRAW, abdomen.draws)
+    folds = fold_splits(cases, 5, repeats=4, train={m: sizes[0] for m, sizes in SIZES.items()})
+    assert _as_lists(abdomen.splits) == abdomen_splits(cases, CASES_PER_DRAW, abdomen.draws) | folds
     assert _as_lists(heart.splits) == heart_splits(heart.draws)
 
 
@@ -52,7 +54,9 @@ def test_parts_share_no_case(split):
         cases = [case for part in parts.values() for case in part]
         assert len(cases) == len(set(cases))
         assert set(cases) <= set(BTCV_CASES if modality == "ct" else CHAOS_CASES)
-        if split != matrix.DEVELOPMENT:
+        if split.startswith("repeat"):  # all patients are tested once a repeat
+            assert tuple(len(parts[p]) for p in ("train", "validation", "test")) == FOLD_SIZES[modality]
+        elif split != matrix.DEVELOPMENT:
             assert tuple(len(parts[p]) for p in ("train", "validation", "test")) == SIZES[modality]
 
 

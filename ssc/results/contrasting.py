@@ -1,0 +1,91 @@
+"""The contrasts that a table was made for, judged as one family: with all patients, and without those settings saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ssc import matrix
+from ssc.contrasts import OF_INTEREST, RULES, contrast, design_of, holm, paired, power, rule_of, verdicts
+from ssc.results.rendering import Page, Section, number
+from ssc.results.tables import provenance, read_scores, train_cases, warning
+from ssc.tasks import tasks
+
+ALL, UNSEEN = "all patients", "without the development split's validation cases"
+
+
+def judge(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
+    """One row a contrast and set of patients: overall difference, interval, every test's p, verdict, rule, power.
+
+    Points of Dice on each scan's own grid. The rule follows from patients and splits alone; power is that of the rule
+    for ``OF_INTEREST`` points, with the noise of ``ssc.contrasts``.
+    """
+    scores = read_scores(runs).query("grid == 'native'")
+    sets = {ALL: scores, UNSEEN: scores[~_seen(scores, tasks()[table.task])]}
+    rows = [row for name, own in sets.items() if len(own) for row in _of(table, own, name, train_cases(runs))]
+    return pd.DataFrame(rows).round(4).assign(**provenance(runs))
+
+
+def _seen(scores: pd.DataFrame, task) -> pd.Series:
+    """Results of cases that settings were chosen on."""
+    split = task.splits.get(matrix.DEVELOPMENT, {})
+    seen = {(m, case) for m, parts in split.items() for case in parts["validation"]}
+    return pd.Series([key in seen for key in zip(scores["modality"], scores["case"], strict=True)], scores.index)
+
+
+def _of(table: matrix.Table, scores: pd.DataFrame, patients: str, train: float) -> list[dict]:
+    design = design_of(scores[scores["method"] == table.reference], train)
+    rule = rule_of(design, len(table.contrasts))
+    found = [contrast(paired(scores, *pair), design.tested_share) for pair in table.contrasts]
+    corrected = {name: holm([f.p[name] for f in found]) for name in RULES}
+    chance = power(design, len(table.contrasts), OF_INTEREST).get(rule.name, float("nan"))
+    return [
+        {
+            "patients": patients,
+            "method": method,
+            "reference": reference,
+            "difference": f.difference,
+            "low": f.low,
+            "high": f.high,
+            "verdict": verdict,
+            "p": corrected[rule.name][place] if rule.name else float("nan"),
+            **{f"p_{name}": f.p[name] for name in RULES},
+            "rule": str(rule),
+            "power": chance,
+        }
+        for place, ((method, reference), f, verdict) in enumerate(
+            zip(table.contrasts, found, verdicts(found, rule), strict=True)
+        )
+    ]
+
+
+def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
+    """A line a contrast, a section a set of patients."""
+    first, labels = rows.iloc[0], {name: variant.label for name, variant in matrix.variants().items()}
+    sections = [
+        Section(
+            name[0].upper() + name[1:],
+            pd.DataFrame(
+                {
+                    "Contrast": f"{labels[row.method]} − {labels[row.reference]}",
+                    "difference": f"{number(row.difference, 1, sign=True)} "
+                    f"[{number(row.low, 1, sign=True)}, {number(row.high, 1, sign=True)}]",
+                    "p": f"{row.p:.2g}",
+                    "verdict": row.verdict,
+                }
+                for row in own.itertuples()
+            ),
+            ("Contrast", "verdict"),
+        )
+        for name, own in rows.groupby("patients", sort=False)
+    ]
+    return Page(
+        f"{table.title}: contrasts",
+        f"{warning(first['data'], tasks()[table.task])} Scale: {first['scale']}.",
+        "Differences of the overall mean Dice (%) on each scan's own grid, with 95 % t intervals; verdicts and p are "
+        f"Holm-corrected over the {len(table.contrasts)} contrasts, by {first['rule']}; an effect of {OF_INTEREST:g} "
+        f"point is found in {100 * first['power']:.0f} %. "
+        f"Seeds {first['seed']}, initialisation {first['init']}, commit {first['commit']}.",
+        tuple(sections),
+    )

@@ -1,0 +1,48 @@
+"""The contrasts of a table: what is judged, on whom, and with which seeds."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from ssc import matrix
+from ssc.results import contrasting, rendering
+
+STUDY = matrix.tables()["study"]
+
+
+def test_a_repeat_has_a_seed_and_patients_of_its_own():
+    runs = matrix.table_runs("study", "real", "small", [0])
+    assert len(runs) == 20 * 9  # one network a modality counts twice
+    assert {(run.split[:7], run.seed) for run in runs} == {(f"repeat{n}", n) for n in range(4)}
+    tested = [case for run in runs if run.variant == "ours" and run.seed == 2 for case in run.cases["ct"]["test"]]
+    assert len(tested) == len(set(tested)) == 30
+
+
+def test_a_gain_that_was_put_in_is_found_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs, generator, patients = matrix.table_runs("study", "real", "small", [0]), np.random.default_rng(0), {}
+    for run in runs:
+        gain = 3.0 if run.variant in ("ours_unet", "ours_shuffled_unet") else 0.0
+        rows = []
+        for m in run.modalities:
+            noise = generator.normal(0, 0.2)
+            for case in run.cases[m]["test"]:
+                dice = patients.setdefault((m, case), generator.normal(80, 6)) + gain + noise + generator.normal(0, 0.5)
+                rows += [
+                    {"case": case, "modality": m, "structure": name, "grid": "native", "status": "found", "dice": dice}
+                    for name in ("liver", "spleen")
+                ]
+        run.predictions("test").mkdir(parents=True)
+        pd.DataFrame(rows).to_csv(run.predictions("test") / "scores.csv", index=False)
+        run.folder.mkdir(parents=True)
+        record = {"commit": "abc", "init": "random", "preprocessing": {m: {"box": "body"} for m in run.modalities}}
+        (run.folder / "run.json").write_text(json.dumps(record), "utf-8")
+    rows = contrasting.judge(STUDY, runs)
+    assert rows.groupby("patients", sort=False).size().to_dict() == {contrasting.ALL: 7, contrasting.UNSEEN: 7}
+    whole = rows[rows["patients"] == contrasting.ALL].set_index(["method", "reference"])
+    assert whole["verdict"]["ours_unet", "joint_plain_unet"] == "helps"
+    assert set(whole["verdict"].drop(("ours_unet", "joint_plain_unet"))) == {"no effect above 1 point"}
+    assert abs(whole["difference"]["ours_unet", "joint_plain_unet"] - 3) < 0.3 and whole["power"].iloc[0] > 0.4
+    text = rendering.markdown(contrasting.page(STUDY, rows)).replace("\xa0", " ")
+    assert "Ours, U-Net − Joint, U-Net" in text and "## Without the development split's" in text
