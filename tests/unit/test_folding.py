@@ -84,7 +84,9 @@ def test_folded_network_is_a_backbone_and_an_image_embedding(backbone, name):
         assert torch.equal(folded.predict(image, modality), again.predict(image, modality))
 
 
-@pytest.mark.parametrize("backbone", FOREIGN)
+@pytest.mark.parametrize(
+    "backbone", [pytest.param(b, marks=[pytest.mark.long] if b == "swin_unetr" else []) for b in FOREIGN]
+)
 @pytest.mark.parametrize("name", ["joint_plain", "joint_v2", "ours"])
 def test_a_foreign_backbone_folds_too(backbone, name):
     """Into a convolution where a branch ends in one, else Φ stays as a constant a channel."""

@@ -40,7 +40,12 @@ def test_there_are_ten_variants():
     assert len(PAPER) == 10
 
 
-@pytest.mark.parametrize(("backbone", "name"), ALLOWED)
+def _slow(backbone, name):
+    """SwinUNETR takes ten seconds a network: two of them in every run of the tests."""
+    return [pytest.mark.long] if backbone == "swin_unetr" and name not in ("ours", "joint_plain") else []
+
+
+@pytest.mark.parametrize(("backbone", "name"), [pytest.param(b, n, marks=_slow(b, n)) for b, n in ALLOWED])
 def test_every_parameter_gets_a_gradient_after_one_step(backbone, name):
     """Above a millionth of the largest of a loss: what lies below is rounding."""
     network = network_of(backbone, name)
