@@ -96,20 +96,47 @@ def raw_of(names, data=None):
     }
 
 
+def folder(path):
+    """A folder that a job makes or needs. Object storages know no folders: there it travels as an archive."""
+    return f"{path}.tar" if STORED else path
+
+
+def made_folder(path):
+    """A folder as an output."""
+    return folder(path) if STORED else directory(path)
+
+
+def unpack(wildcards, input):
+    """A command, in front of a job's own, that unpacks the folders it needs."""
+    archives = [shlex.quote(os.path.abspath(path)) for path in input if path.endswith(".tar")]
+    return f"python -m ssc.jobs unpack {' '.join(archives)} && " if archives else ""
+
+
+def pack(wildcards, output):
+    """A command, behind a job's own, that packs the folders it made."""
+    archives = [shlex.quote(os.path.abspath(path)) for path in output if path.endswith(".tar")]
+    return f" && python -m ssc.jobs pack {' '.join(archives)}" if archives else ""
+
+
 def raw_input(data, source):
     """The folder of raw scans, where the workflow makes or fetches it, or where it lies in a storage.
 
     A user's own folder on this machine is no input: it may move.
     """
-    folder = raw_folder(data, source)
-    if data == "phantom" or (source == "chaos" and folder == "data/real/chaos"):
-        return [ancient(folder)]
-    if STORED and os.path.isabs(folder):
+    place = raw_folder(data, source)
+    if data == "phantom" or (source == "chaos" and place == "data/real/chaos" and not STORED):
+        return [ancient(folder(place))]
+    return [in_storage(source, place)] if STORED else []
+
+
+def in_storage(name, path):
+    """A path below the storage's prefix. Raises WorkflowError for one of this machine."""
+    if os.path.isabs(path):
         raise WorkflowError(
-            f"{source}: {folder} lies on this machine, where jobs elsewhere cannot see it. Copy it into the storage "
-            f"and name it from the storage's prefix on, e.g. data/real/{source}"
+            f"{name}: {path} lies on this machine, where jobs elsewhere cannot see it. Copy it into the storage and "
+            f"name it from the storage's prefix on, e.g. {name}=data/real/{os.path.basename(path)}"
         )
-    return [folder] if STORED else []
+    return path
 
 
 def raw_inputs(data, *sources):
@@ -139,7 +166,7 @@ def case_manifests(run):
 
 def case_files(run):
     """The cases themselves. Their manifests tell whether one has changed."""
-    return [ancient(f"{run.cases_folder(m)}/files") for m in run.modalities]
+    return [ancient(folder(f"{run.cases_folder(m)}/files")) for m in run.modalities]
 
 
 def table_runs(table):
@@ -201,7 +228,9 @@ def imagenet_file(wildcards):
             f"{run.key}: no ImageNet weights fit the backbone {backbone.name}. Set init=random, for every run of the table."
         )
     given = getattr(settings, name)
-    if given and (STORED or Path(given).is_file()):
+    if given and STORED:
+        return in_storage(name, given)
+    if given and Path(given).is_file():
         return given
     if name == "swin_tiny" and not given:
         return "data/weights/swin_tiny.pth"

@@ -25,7 +25,7 @@ rule phantoms:
     input:
         "data/manifests/phantom/code",
     output:
-        directory("data/phantom/{source}"),
+        made_folder("data/phantom/{source}"),
     log:
         "logs/phantoms/{source}.log",
     conda:
@@ -33,10 +33,14 @@ rule phantoms:
     threads: job_threads
     resources:
         real_threads=real_threads,
+    params:
+        home=home,
+        pack=pack,
     message:
         "Phantoms in the layout of {wildcards.source}"
     shell:
-        "python -m ssc phantoms {wildcards.source} {output} --threads {resources.real_threads} > {log} 2>&1"
+        "(cd {params.home} && python -m ssc phantoms {wildcards.source} data/phantom/{wildcards.source}"
+        " --threads {resources.real_threads}{params.pack}) > {log} 2>&1"
 
 
 rule download_chaos:
@@ -80,12 +84,13 @@ rule verify:
         real_threads=real_threads,
     params:
         home=home,
+        unpack=unpack,
         state=raw_state,
         folder=lambda w, input: shlex.quote(raw_folder(w.data, w.source)),
     message:
         "Verify the raw scans of {wildcards.source} in {params.folder}"
     shell:
-        "(cd {params.home} && python -m ssc manifest {wildcards.source} {params.folder}"
+        "(cd {params.home} && {params.unpack}python -m ssc manifest {wildcards.source} {params.folder}"
         " data/manifests/{wildcards.data}/{wildcards.source}.json --threads {resources.real_threads}) > {log} 2>&1"
 
 
@@ -95,7 +100,7 @@ rule preprocess:
         raw=lambda w: raw_inputs(w.data, tasks()[w.task].source(w.modality)),
     output:
         manifest="results/cases/{data}/{scale}/{task}/{modality}/manifest.json",
-        files=directory("results/cases/{data}/{scale}/{task}/{modality}/files"),
+        files=made_folder("results/cases/{data}/{scale}/{task}/{modality}/files"),
     log:
         "logs/preprocess/{data}/{scale}/{task}/{modality}.log",
     benchmark:
@@ -110,10 +115,12 @@ rule preprocess:
         source=lambda w: tasks()[w.task].source(w.modality),
         folder=lambda w, input: shlex.quote(raw_folder(w.data, tasks()[w.task].source(w.modality))),
         home=home,
+        unpack=unpack,
+        pack=pack,
         need=lambda w: source_cases(tasks()[w.task].source(w.modality)),
     message:
         "Preprocess {wildcards.modality} ({wildcards.data}, {wildcards.scale})"
     shell:
-        "(cd {params.home} && python -m ssc preprocess {params.source} {params.folder}"
+        "(cd {params.home} && {params.unpack}python -m ssc preprocess {params.source} {params.folder}"
         " results/cases/{wildcards.data}/{wildcards.scale}/{wildcards.task}/{wildcards.modality}"
-        " --settings {params.settings:q} --need {params.need:q} --threads {resources.real_threads}) > {log} 2>&1"
+        " --settings {params.settings:q} --need {params.need:q} --threads {resources.real_threads}{params.pack}) > {log} 2>&1"

@@ -14,7 +14,7 @@ rule evaluate:
         cases=lambda w: case_files(run_of(w)),
     output:
         scores="results/predictions/{key}/{part}/scores.csv",
-        label_maps=directory("results/predictions/{key}/{part}/label_maps"),
+        label_maps=made_folder("results/predictions/{key}/{part}/label_maps"),
     log:
         "logs/evaluate/{key}/{part}.log",
     benchmark:
@@ -27,18 +27,20 @@ rule evaluate:
         real_threads=real_threads,
     params:
         home=home,
+        unpack=unpack,
+        pack=pack,
         spec=evaluation,
     message:
         "Segment and score {wildcards.key}, {wildcards.part} part"
     shell:
-        "(cd {params.home} && python -m ssc evaluate results/runs/{wildcards.key} --part {wildcards.part}"
-        " --overlap {params.spec[overlap]} --threads {resources.real_threads}) > {log} 2>&1"
+        "(cd {params.home} && {params.unpack}python -m ssc evaluate results/runs/{wildcards.key} --part {wildcards.part}"
+        " --overlap {params.spec[overlap]} --threads {resources.real_threads}{params.pack}) > {log} 2>&1"
 
 
 rule overlay:
     input:
         scores="results/predictions/{key}/test/scores.csv",
-        label_maps=ancient("results/predictions/{key}/test/label_maps"),
+        label_maps=ancient(folder("results/predictions/{key}/test/label_maps")),
         manifests=lambda w: raw_manifests(run_of(w)),
         raw=lambda w: raw_of_tasks([run_of(w).task], run_of(w).data),
     output:

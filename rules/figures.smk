@@ -39,7 +39,7 @@ rule figure4:
     input:
         scores=lambda w: [f"{r.predictions('test')}/scores.csv" for t in tasks_of(w.half) for r in main_runs(t)],
         label_maps=lambda w: [
-            ancient(f"{r.predictions('test')}/label_maps") for t in tasks_of(w.half) for r in main_runs(t)
+            ancient(folder(f"{r.predictions('test')}/label_maps")) for t in tasks_of(w.half) for r in main_runs(t)
         ],
         manifests=lambda w: [m for t in tasks_of(w.half) for r in main_runs(t) for m in raw_manifests(r)],
         raw=lambda w: raw_of_tasks(tasks_of(w.half)),
@@ -168,11 +168,12 @@ rule learned:
         real_threads=real_threads,
     params:
         home=home,
+        unpack=unpack,
         code=fingerprint("ssc/learned.py"),
     message:
         "What {wildcards.key} has learned"
     shell:
-        "(cd {params.home} && python -m ssc learned results/runs/{wildcards.key} results/learned/{wildcards.key}.npz"
+        "(cd {params.home} && {params.unpack}python -m ssc learned results/runs/{wildcards.key} results/learned/{wildcards.key}.npz"
         " --threads {resources.real_threads}) > {log} 2>&1"
 
 

@@ -9,6 +9,7 @@ localrules:
 rule task_notebook:
     input:
         table=lambda w: f"results/tables/{tasks()[w.task].main_table}.csv",
+        page=lambda w: f"results/tables/{tasks()[w.task].main_table}.html",
         figure="results/figures/figure4_{task}.png",
         histories=lambda w: [f"{run.folder}/history.csv" for run in main_runs(w.task)],
         scores=lambda w: [f"{run.predictions('test')}/scores.csv" for run in main_runs(w.task)],

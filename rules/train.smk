@@ -40,6 +40,7 @@ rule train:
         real_threads=real_threads,
     params:
         home=home,
+        unpack=unpack,
         imagenet=lambda w, input: (
             f" --imagenet {shlex.quote(os.path.abspath(input.imagenet))}" if input.imagenet else ""
         ),
@@ -47,5 +48,5 @@ rule train:
     message:
         "Train {wildcards.key}"
     shell:
-        "(cd {params.home} && python -m ssc train results/runs/{wildcards.key}{params.imagenet}"
+        "(cd {params.home} && {params.unpack}python -m ssc train results/runs/{wildcards.key}{params.imagenet}"
         " --state {params.state} --threads {resources.real_threads}) > {log} 2>&1"

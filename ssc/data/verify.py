@@ -17,6 +17,7 @@ from ssc.data.scan import grid_notes
 from ssc.data.sources import ARCHIVES, source
 from ssc.errors import DataError, MissingDataError, UserError, refused_by_the_system
 from ssc.tasks import Structure
+from ssc.whole import file_sha256
 
 Values = list[tuple[int, int]]
 BARE = 0.1  # of its area on slices at both sides
@@ -126,12 +127,6 @@ def _doubts(structure: Structure, volume_ml: float, areas: np.ndarray) -> list[s
 def _relative(file: Path, folder: Path) -> str:
     """A name that doesn't change when the folder moves; a list of nnU-Net's may lead out of it."""
     return Path(os.path.relpath(file, folder)).as_posix()
-
-
-def file_sha256(file: Path) -> str:
-    """SHA-256 of a file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _check_new(image: sitk.Image, case: str, seen: dict[str, str], source_name: str) -> None:

@@ -1,11 +1,13 @@
 """Where a workflow script works, and the names that its files have there."""
 
+import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from ssc.jobs import Files, home, job
+from ssc.jobs import Files, home, job, pack, unpack
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,30 @@ def test_a_script_reads_and_writes_in_the_storages_copy(tmp_path, monkeypatch):
     with job(rule) as (given, made):
         Path(made.csv).write_text(Path(given.one).read_text() + Path("results/in.txt").read_text())
     assert (tmp_path / "store/results/tables/t.csv").read_text() == "xx" and (tmp_path / "log").read_text() == ""
+
+
+def test_a_folder_travels_as_an_archive_of_the_same_bytes(tmp_path):
+    for name, age in (("a", 1), ("b", 2_000_000_000)):
+        (tmp_path / name / "files/inner").mkdir(parents=True)
+        (tmp_path / name / "files/inner/x").write_bytes(b"1")
+        (tmp_path / name / "files/y").write_bytes(b"2")
+        os.utime(tmp_path / name / "files/y", (age, age))
+        pack(tmp_path / name / "files.tar")
+    assert (tmp_path / "a/files.tar").read_bytes() == (tmp_path / "b/files.tar").read_bytes()
+    (tmp_path / "c").mkdir()
+    shutil.copy(tmp_path / "a/files.tar", tmp_path / "c/files.tar")
+    unpack(tmp_path / "c/files.tar")
+    unpack(tmp_path / "c/files.tar")
+    found = {p.relative_to(tmp_path / "c/files").as_posix() for p in (tmp_path / "c/files").rglob("*") if p.is_file()}
+    assert found == {"inner/x", "y", ".archive"} and (tmp_path / "c/files/inner/x").read_bytes() == b"1"
+
+
+def test_another_archive_takes_the_folders_place(tmp_path):
+    for content in (b"old", b"new"):
+        (tmp_path / "made/files").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "made/files" / content.decode()).write_bytes(content)
+        (tmp_path / "made/files/old").unlink(missing_ok=content == b"old") if content == b"new" else None
+        pack(tmp_path / "made/files.tar")
+        shutil.copy(tmp_path / "made/files.tar", tmp_path / "files.tar")
+        unpack(tmp_path / "files.tar")
+    assert {p.name for p in (tmp_path / "files").iterdir()} == {"new", ".archive"}

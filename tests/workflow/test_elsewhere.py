@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.request
 from pathlib import Path
@@ -43,7 +44,16 @@ def stored(tmp_path_factory):
     return project
 
 
+def test_a_second_run_on_a_storage_does_nothing(stored):
+    assert "Nothing to be done" in stored.make(SHOWN)
+
+
 def test_a_storage_holds_what_a_shared_disk_holds_byte_for_byte(stored, shown):
+    """Folders lie there as archives."""
+    for archive in stored.stored.rglob("*.tar"):
+        with tarfile.open(archive) as file:
+            file.extractall(archive.with_suffix(""), filter="data")
+        archive.unlink()
     files = [f.relative_to(stored.stored) for top in EQUAL for f in (stored.stored / top).rglob("*") if f.is_file()]
     assert len(files) > 200 and Path("results/tables/table6.csv") in files
     varies = ("run.json",)  # seconds
@@ -54,16 +64,14 @@ def test_a_storage_holds_what_a_shared_disk_holds_byte_for_byte(stored, shown):
     assert different == []
 
 
-def test_a_second_run_on_a_storage_does_nothing(stored):
-    assert "Nothing to be done" in stored.make(SHOWN)
-
-
 def test_every_file_of_a_job_is_declared(stored):
     """Its folder held declared inputs alone, so it read no other; these it wrote beyond its outputs."""
     lines = stored.leftovers.read_text("utf-8").splitlines()
     own = (".snakemake/storage/", "state/")  # logs and benchmarks that went to the storage; saves of a training
     undeclared = [line for line in lines if not line.split(": ")[1].startswith(own)]
-    undeclared += [line for line in lines if "/storage/fs/" in line and "/logs/" not in line]
+    undeclared += [
+        line for line in lines if "/storage/fs/" in line and "/logs/" not in line and ".tar.lock" not in line
+    ]
     assert undeclared == [] and lines
 
 

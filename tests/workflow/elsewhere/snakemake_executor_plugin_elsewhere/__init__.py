@@ -58,6 +58,7 @@ class Executor(RemoteExecutor):
         place = self.places / str(job.jobid)
         deployed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split("\n")
         left = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()} - set(deployed)
-        left = sorted(path for path in left if not path.startswith(OWN) and "__pycache__" not in path)
+        unpacked = tuple(mark.parent.relative_to(place).as_posix() for mark in place.rglob(".archive"))  # declared so
+        left = sorted(path for path in left if not path.startswith((*OWN, *unpacked)) and "__pycache__" not in path)
         with Path(os.environ["ELSEWHERE_LEFTOVERS"]).open("a") as file:
             file.writelines(f"{job.rule.name}: {path}\n" for path in left)
