@@ -15,7 +15,7 @@ from typing import Any
 
 import filelock
 
-from ssc.errors import UserError, refused_by_the_system
+from ssc.errors import DataError, UserError, refused_by_the_system
 from ssc.whole import file_sha256, whole
 
 TOPS = (
@@ -69,9 +69,19 @@ def unpack(archive: Path) -> None:
         for old in (partial, folder):
             shutil.rmtree(old, ignore_errors=True)
         with tarfile.open(archive) as file:
-            file.extractall(partial, filter="data")
+            for entry in file:
+                _extract(file, entry, partial)
         (partial / MARK).write_text(digest, "utf-8")
         partial.replace(folder)
+
+
+def _extract(file: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
+    path = folder / entry.name
+    if not entry.isfile() or not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{file.name}: holds {entry.name}, expected files inside its folder alone")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file.extractfile(entry) as content, path.open("wb") as written:
+        shutil.copyfileobj(content, written)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,15 @@
 """Where a workflow script works, and the names that its files have there."""
 
+import io
 import os
 import shutil
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from ssc.errors import DataError
 from ssc.jobs import Files, home, job, pack, unpack
 
 
@@ -70,11 +73,20 @@ def test_a_folder_travels_as_an_archive_of_the_same_bytes(tmp_path):
 
 
 def test_another_archive_takes_the_folders_place(tmp_path):
-    for content in (b"old", b"new"):
-        (tmp_path / "made/files").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "made/files" / content.decode()).write_bytes(content)
-        (tmp_path / "made/files/old").unlink(missing_ok=content == b"old") if content == b"new" else None
-        pack(tmp_path / "made/files.tar")
-        shutil.copy(tmp_path / "made/files.tar", tmp_path / "files.tar")
+    for name in ("old", "new"):
+        (tmp_path / name / "files").mkdir(parents=True)
+        (tmp_path / name / "files" / name).write_bytes(b"1")
+        pack(tmp_path / name / "files.tar")
+        shutil.copy(tmp_path / name / "files.tar", tmp_path / "files.tar")
         unpack(tmp_path / "files.tar")
     assert {p.name for p in (tmp_path / "files").iterdir()} == {"new", ".archive"}
+
+
+def test_nothing_leaves_the_archives_folder(tmp_path):
+    with tarfile.open(tmp_path / "files.tar", "w") as file:
+        entry = tarfile.TarInfo("../outside")
+        entry.size = 1
+        file.addfile(entry, io.BytesIO(b"1"))
+    with pytest.raises(DataError, match=r"holds \.\./outside"):
+        unpack(tmp_path / "files.tar")
+    assert not (tmp_path / "outside").exists()
