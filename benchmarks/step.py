@@ -113,7 +113,7 @@ def main() -> None:
     """Print the table, a row as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="abdomen", choices=tasks())
-    trained = [name for name, row in matrix.variants().items() if not row.external]
+    trained = [name for name, row in matrix.variants().items() if not row.external and "_rate_" not in name]
     parser.add_argument("--variants", nargs="+", default=trained, choices=trained, metavar="VARIANT")
     parser.add_argument("--images", type=int, help="of each modality; default: the preset's")
     parser.add_argument("--data", default="phantom", choices=matrix.DATA)

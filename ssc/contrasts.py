@@ -34,7 +34,7 @@ SPOKEN = {
 }
 NO_RULE = "undecided: no rule holds"
 PRINTED = 1.8  # points that the paper prints for its consistency terms (Table 6): what a rule's power is compared at
-FLIPS, SIMULATIONS = 1999, 2000
+FLIPS, SIMULATIONS, BLOCK = 1999, 2000, 2000
 # Variance of a difference of two methods' Dice (points²) of one patient: of the patient, of the pair of trainings, of
 # the rest. Means over the 28 pairs of Table 6's methods, five draws of real scans, small scale, by moments
 # (docs/results/real_small; `components`); negative ones are 0. Modalities of other tasks have the wider one.
@@ -106,28 +106,33 @@ def design_of(scores: pd.DataFrame, train_cases: float) -> Design:
 
 
 def paired(scores: pd.DataFrame, method: str, reference: str, grid: str = "native") -> pd.DataFrame:
-    """Dice of ``method`` less that of ``reference`` for the same result, mean over structures.
+    """Dice of ``method`` less that of ``reference`` for the same result, over structures.
 
-    Columns modality, patient, split, seed, difference. Results that one of them lacks are left out.
+    Columns modality, patient, split, seed, difference. Each structure has the same weight in a modality's mean over
+    results, however many show it, as in the tables. Results that one of both methods lacks are left out.
     """
     place = ["modality", "patient", "split", "seed", "case", "structure"]
     dice = scores[scores["grid"] == grid].set_index([*place, "method"])["dice"].unstack("method")
     each = (dice[method] - dice[reference]).dropna().rename("difference").reset_index()
-    return each.groupby(["modality", "patient", "split", "seed"], sort=False)["difference"].mean().reset_index()
+    result, of = ["modality", "patient", "split", "seed"], each.groupby("modality")
+    shown = each.groupby(["modality", "structure"])["difference"].transform("size")
+    results = each["modality"].map(each.drop_duplicates(result).groupby("modality").size())
+    weighted = each["difference"] * results / shown / of["structure"].transform("nunique")
+    return each.assign(difference=weighted).groupby(result, sort=False)["difference"].sum().reset_index()
 
 
 def contrast(differences: pd.DataFrame, tested_share: float) -> Found:
     """The overall difference, mean of the modalities' means over results; ``differences`` as from ``paired``."""
     results = _dense(differences)
     mean, error, freedom = _welch(results)
-    low, high = (float(mean + stats.t.ppf(q, freedom) * error) for q in (0.025, 0.975))
+    width = float(stats.t.ppf(0.975, freedom) * error) if error > 0 else float(error)
     equivalent = [
         p_values([((v + side * OF_INTEREST) * t, t) for v, t in results], tested_share, side) for side in (1, -1)
     ]
     return Found(
         float(mean),
-        low,
-        high,
+        float(mean) - width,
+        float(mean) + width,
         {name: float(p) for name, p in p_values(results, tested_share).items()},
         {name: max(float(p[name]) for p in equivalent) for name in equivalent[0]},
     )
@@ -202,7 +207,8 @@ def _p_of_t(mean: np.ndarray, error: np.ndarray, freedom: np.ndarray, side: int)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = mean / error
         p = stats.t.sf(side * t, freedom) if side else 2 * stats.t.sf(abs(t), freedom)
-    return np.where(np.isfinite(p), p, 1.0)
+    certain = np.where((side * mean > 0) if side else (mean != 0), 0.0, 1.0)  # all patients alike
+    return np.where(error == 0, certain, np.where(np.isfinite(p), p, 1.0))
 
 
 @cache
@@ -214,9 +220,14 @@ def _signs(patients: int) -> np.ndarray:
 def sign_flip(shares: Sequence[np.ndarray], side: int = 0) -> np.ndarray:
     """p of a mean over random signs of the patients' shares in it, (n, …) of each modality; the shares add up to it."""
     values = np.concatenate(shares)
-    found, flipped = values.sum(axis=0), np.tensordot(_signs(len(values)), values, axes=1)
-    found, flipped = (side * found, side * flipped) if side else (abs(found), abs(flipped))
-    return (1 + (flipped >= found - 1e-9).sum(axis=0)) / (FLIPS + 1)
+    columns = values.reshape(len(values), -1)
+    reached = np.empty(columns.shape[1])
+    for start in range(0, len(reached), BLOCK):  # all at once take a gigabyte
+        block = columns[:, start : start + BLOCK]
+        found, flipped = block.sum(axis=0), _signs(len(values)) @ block
+        found, flipped = (side * found, side * flipped) if side else (abs(found), abs(flipped))
+        reached[start : start + BLOCK] = (flipped >= found - 1e-9).sum(axis=0)
+    return ((1 + reached) / (FLIPS + 1)).reshape(values.shape[1:])
 
 
 def nadeau_bengio(splits: np.ndarray, tested_share: float, side: int = 0) -> np.ndarray:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
@@ -28,37 +28,27 @@ def use_threads(threads: int) -> None:
 def lease() -> Iterator[torch.device]:
     """A device for one job: a visible GPU that no other job of this user holds, else the CPU.
 
-    The job then sees that GPU alone. The lease is a file lock, so the kernel frees it when the job dies. A job of Slurm
-    sees its own GPUs alone, and finds them free.
+    A job of Slurm sees its own GPUs alone, and finds them free.
     """
-    with _one_of(_visible_gpus()) as gpu:
-        if gpu:
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch looks at any
+    if torch.version.cuda is None and torch.version.hip is None:
+        yield torch.device("cpu")
+        return
+    with lease_gpu() as gpu:
         if torch.cuda.is_available():
+            if gpu is None:
+                print("no nvidia-smi: the first GPU is taken, whoever else is on it", file=sys.stderr)
             yield torch.device("cuda", 0)
             return
-        if gpu:
-            print(f"GPU {gpu} is there, but this torch has no CUDA: the job runs on the CPU", file=sys.stderr)
-        yield torch.device("cpu")
-
-
-def _visible_gpus() -> list[str]:
-    """Names of the GPUs that nvidia-smi lists and CUDA_VISIBLE_DEVICES, if set, leaves."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    found = subprocess.run(query, capture_output=True, text=True, check=False)
-    listed = found.stdout.split() if found.returncode == 0 else []
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is None:
-        return listed
-    chosen = [word.strip() for word in given.split(",") if word.strip() not in ("", "-1")]
-    return [listed[int(word)] if word.isdigit() and int(word) < len(listed) else word for word in chosen]
+    yield torch.device("cpu")
 
 
 @contextlib.contextmanager
-def _one_of(gpus: Sequence[str]) -> Iterator[str | None]:
-    """One that is free, held until the end; None where there is none at all."""
+def lease_gpu() -> Iterator[str | None]:
+    """Name of a GPU that this process holds and alone sees, from before torch looks at any; None: there is none.
+
+    The lease is a file lock, so the kernel frees it when the job dies.
+    """
+    gpus = _visible_gpus()
     if not gpus:
         yield None
         return
@@ -73,6 +63,7 @@ def _one_of(gpus: Sequence[str]) -> Iterator[str | None]:
             except filelock.Timeout:
                 continue
             try:
+                os.environ["CUDA_VISIBLE_DEVICES"] = gpu
                 yield gpu
             finally:
                 lock.release()
@@ -81,3 +72,22 @@ def _one_of(gpus: Sequence[str]) -> Iterator[str | None]:
             print(f"waiting for one of {len(gpus)} GPUs: other jobs of this user hold them", file=sys.stderr)
             waiting = True
         time.sleep(1)
+
+
+def _visible_gpus() -> list[str]:
+    """Names of the GPUs that nvidia-smi lists and CUDA_VISIBLE_DEVICES, if set, leaves; numbers are nvidia-smi's."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    found = subprocess.run(query, capture_output=True, text=True, check=False)
+    listed = found.stdout.split() if found.returncode == 0 else []
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return listed
+    chosen = []
+    for word in map(str.strip, given.split(",")):
+        name = listed[int(word)] if word.isdigit() and int(word) < len(listed) else word
+        if not name.startswith(("GPU-", "MIG-")):  # CUDA, too, ends the list at the first that is none
+            break
+        chosen.append(name)
+    return chosen

@@ -382,6 +382,9 @@ def check() -> None:
             variants()[method].backbone_row(tasks()[table.task])
     for task in tasks():
         claims(task)
+    for task in rates():
+        if task not in tasks() or DEVELOPMENT not in tasks()[task].splits:
+            raise SettingsError(f"config/matrix.yaml: rates: '{task}' is no task with a development split")
 
 
 def runs_of(variant: str, task: str, split: str, data: str, scale: str, seed: int) -> list[Run]:

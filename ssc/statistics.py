@@ -187,7 +187,7 @@ def add_seed_spread(table: pd.DataFrame, scores: pd.DataFrame, methods: Sequence
 def _by_patient(rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Sum and number of results of every patient (rows) and structure (columns)."""
     groups = rows.groupby(["patient", "structure"], sort=False)[column]
-    return groups.sum().unstack(), groups.count().unstack()
+    return groups.sum().unstack(fill_value=0.0), groups.count().unstack(fill_value=0)
 
 
 def _interval(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float, float, str]:
@@ -195,7 +195,7 @@ def _interval(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float
     means, variances, people = [], [], []
     for totals, counts in parts:
         some = (counts > 0).any(axis=1).to_numpy()  # patients with a value
-        totals, counts = totals.fillna(0.0).to_numpy(float)[some], counts.fillna(0).to_numpy(float)[some]
+        totals, counts = totals.to_numpy(float)[some], counts.to_numpy(float)[some]
         seen = counts.sum(axis=0) > 0
         own = totals[:, seen].sum(axis=0) / counts[:, seen].sum(axis=0)
         if not len(totals):  # a structure that was never found

@@ -22,8 +22,9 @@ def judge(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     for ``OF_INTEREST`` points, with the noise of ``ssc.contrasts``.
     """
     scores = read_scores(runs).query("grid == 'native'")
-    sets = {ALL: scores, UNSEEN: scores[~_seen(scores, tasks()[table.task])]}
-    rows = [row for name, own in sets.items() if len(own) for row in _of(table, own, name, train_cases(runs))]
+    seen = _seen(scores, tasks()[table.task])
+    sets = {ALL: scores, UNSEEN: scores[~seen]} if seen.any() else {ALL: scores}
+    rows = [row for name, own in sets.items() for row in _of(table, own, name, train_cases(runs))]
     return pd.DataFrame(rows).round(4).assign(**provenance(runs))
 
 
@@ -65,13 +66,13 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
     first, labels = rows.iloc[0], {name: variant.label for name, variant in matrix.variants().items()}
     sections = [
         Section(
-            name[0].upper() + name[1:],
+            f"{name[0].upper()}{name[1:]}: {_ruled(own.iloc[0])}",
             pd.DataFrame(
                 {
                     "Contrast": f"{labels[row.method]} − {labels[row.reference]}",
                     "difference": f"{number(row.difference, 1, sign=True)} "
                     f"[{number(row.low, 1, sign=True)}, {number(row.high, 1, sign=True)}]",
-                    "p": f"{row.p:.2g}",
+                    "p": "–" if pd.isna(row.p) else f"{row.p:.2g}",
                     "verdict": row.verdict,
                 }
                 for row in own.itertuples()
@@ -84,8 +85,13 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
         f"{table.title}: contrasts",
         f"{warning(first['data'], tasks()[table.task])} Scale: {first['scale']}.",
         "Differences of the overall mean Dice (%) on each scan's own grid, with 95 % t intervals; verdicts and p are "
-        f"Holm-corrected over the {len(table.contrasts)} contrasts, by {first['rule']}; an effect of {OF_INTEREST:g} "
-        f"point is found in {100 * first['power']:.0f} %. "
+        f"Holm-corrected over the {len(table.contrasts)} contrasts. "
         f"Seeds {first['seed']}, initialisation {first['init']}, commit {first['commit']}.",
         tuple(sections),
     )
+
+
+def _ruled(first: pd.Series) -> str:
+    """The rule of some patients, and what it finds."""
+    found = "" if pd.isna(first["power"]) else f", {OF_INTEREST:g} point in {100 * first['power']:.0f} %"
+    return f"by {first['rule']}{found}"

@@ -26,7 +26,7 @@ def choose(task: str, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         for factor, candidate in zip(matrix.RATES.values(), matrix.at_rates(matrix.variants()[method]), strict=True)
     ]
     found = pd.DataFrame(rows)
-    best = found.loc[found.groupby("method", sort=False)["dice"].idxmax(), "factor"].index
+    best = found.groupby("method", sort=False)["dice"].idxmax()
     return found.assign(chosen=found.index.isin(best)).round(4).assign(**provenance(runs))
 
 
@@ -55,4 +55,5 @@ def _row(method: str, own: pd.DataFrame) -> str:
     factor = own.loc[own["chosen"], "factor"].item()
     if factor == 1:
         return f"{method}, as it is"
+    factor *= matrix.variants()[method].settings.learning_rate or 1
     return f"{method}_tuned: {{ like: {method}, settings: {{ learning_rate: ×{factor:g} }} }}"

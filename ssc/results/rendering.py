@@ -40,7 +40,9 @@ def write(output: Files, page: Page) -> None:
 
 
 def number(value: float, digits: int, sign: bool = False) -> str:
-    """A number as text; ``sign``: a difference, which has its plus. What rounds to zero has no sign."""
+    """A number as text; ``sign``: a difference, which has its plus. What rounds to zero has no sign; no number: –."""
+    if value != value:
+        return "–"
     rounded = round(value, digits)
     return f"{rounded or 0.0:{'+' if sign and rounded else ''}.{digits}f}"
 

@@ -49,10 +49,10 @@ def warning(data: str, *tasks: Task) -> str:
 def read_scores(
     runs: Sequence[matrix.Run], results: Path = Path("results"), part: Literal["test", "validation"] = "test"
 ) -> pd.DataFrame:
-    """The scores of all runs, with the run they come from. ``results``: the folder that holds predictions/."""
+    """The scores of all runs, with method, split and configured seed. ``results``: the folder of predictions/."""
     frames = [
         pd.read_csv(results / run.predictions(part).relative_to("results") / "scores.csv", dtype={"case": str}).assign(
-            method=run.variant, split=run.split, seed=run.seed
+            method=run.variant, split=run.split, seed=run.seed - matrix.repeat_of(run.split)
         )
         for run in runs
     ]
@@ -152,7 +152,7 @@ def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
         "data": runs[0].data,
         "scale": runs[0].scale,
         "splits": " ".join(dict.fromkeys(run.split for run in runs)),
-        "seed": " ".join(sorted({str(run.seed) for run in runs})),
+        "seed": " ".join(sorted({str(run.seed - matrix.repeat_of(run.split)) for run in runs})),
         **{name: "".join(values) for name, values in shared.items()},  # none where all methods are external
         "commit": " ".join(sorted({record["commit"] for record in records})),
     }

@@ -28,6 +28,8 @@ class PartedUNet(nn.Module):
     ):
         super().__init__()
         own, dims = OWN[parted], spatial_dims
+        if own == {"stem"}:
+            raise ValueError(f"parted {parted}: parts the stem alone, which a U-Net has not")
 
         def made(part: str, build: Callable[[], nn.Module]) -> nn.Module:
             return PerModality(modalities, build) if part in own else build()

@@ -45,4 +45,4 @@ def test_a_gain_that_was_put_in_is_found_and_no_other(tmp_path, monkeypatch):
     assert set(whole["verdict"].drop(("ours_unet", "joint_plain_unet"))) == {"no effect above 1 point"}
     assert abs(whole["difference"]["ours_unet", "joint_plain_unet"] - 3) < 0.3 and whole["power"].iloc[0] > 0.4
     text = rendering.markdown(contrasting.page(STUDY, rows)).replace("\xa0", " ")
-    assert "Ours, U-Net − Joint, U-Net" in text and "## Without the development split's" in text
+    assert "Ours, U-Net − Joint, U-Net" in text and "## Without the development split's validation cases: by " in text

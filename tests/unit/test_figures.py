@@ -77,7 +77,7 @@ def test_figure_5_draws_the_tables_means_over_tau():
     temperatures = {"tau1": 1.0, "joint_v3_icr": 4.0}
     table = pd.DataFrame(
         {"method": ["joint_v3", *temperatures], "metric": "dice", "modality": "overall", "grid": "native",
-         "mean": [70.0, 71.0, 74.0], "low": [68.0, 69.0, 72.0], "high": [72.0, 73.0, 76.0], "interval": "bootstrap"}
+         "mean": [70.0, 71.0, 74.0], "low": [68.0, 69.0, 72.0], "high": [72.0, 73.0, 76.0], "interval": "t"}
     )  # fmt: skip
     scores = pd.concat([_scores({("d0", "1"): (71, 71)}, m) for m in ("joint_v3", *temperatures)])
     (axis,) = figure5(table, temperatures, scores, "joint_v3", "note").axes

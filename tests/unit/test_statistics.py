@@ -67,6 +67,17 @@ def test_methods_are_compared_result_by_result(table):
     assert set(rows["interval"]) == {"none"}
 
 
+def test_a_structure_that_a_patient_lacks_is_no_pair():
+    some = {("ct", "liver", p): 70.0 + p for p in range(3)} | {("ct", "spleen", 0): 50.0, ("ct", "spleen", 1): 52.0}
+    values = {
+        (m, k[0], k[1], "draw0", str(k[2])): ("found", v + (m == "ours"), 1.0)
+        for m in ("base", "ours")
+        for k, v in some.items()
+    }
+    row = compare(_scores(values), "ours", "base").iloc[0]
+    assert (row["difference"], row["n"], row["patients"]) == (1.0, 5, 3)
+
+
 def test_what_both_methods_find_hard_does_not_widen_the_interval_of_their_difference():
     """Cases from 10 to 90 %, each one point better or three: the interval is that of ones and threes."""
     gains = [1, 3, 1, 3, 1, 3, 1, 3]

@@ -6,6 +6,8 @@ import pytest
 import yaml
 from project import Project, trained
 
+from ssc.runs import COMMON
+
 long = pytest.mark.long
 
 
@@ -17,6 +19,8 @@ def test_dvc_reads_its_stages(tmp_path):
     assert len(stages) > 2 and all(f"{name}:" in shown for name in stages)
     dependencies = [d for stage in stages.values() for d in stage["deps"] if not d.startswith(("results/", "data/"))]
     assert all((project.folder / path).exists() for path in dependencies)
+    fingerprinted = {*COMMON, "ssc/rivals", "ssc/models"}  # what decides a training
+    assert all(any(path.startswith(d) for d in stages["train"]["deps"]) for path in fingerprinted)
 
 
 @long

@@ -49,6 +49,8 @@ class PerModality(Parted):
 def with_own_norms(network: nn.Module, modalities: Sequence[str]) -> nn.Module:
     """The network, each of its batch norms replaced by one a modality: scale, shift and running statistics."""
     for name, child in network.named_children():
+        if isinstance(child, PerModality):  # parted already
+            continue
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             setattr(network, name, PerModality(modalities, lambda norm=child: copy.deepcopy(norm)))
         else:

@@ -5,6 +5,7 @@ that ELSEWHERE_LEFTOVERS names.
 """
 
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -49,6 +50,10 @@ class Executor(RemoteExecutor):
                 self.report_job_success(info)
             else:
                 self.report_job_error(info, msg=(self.places / f"{info.job.jobid}.log").read_text()[-4000:])
+
+    def shutdown(self):
+        super().shutdown()
+        shutil.rmtree(self.places, ignore_errors=True)
 
     def cancel_jobs(self, active_jobs):
         for info in active_jobs:
