@@ -86,7 +86,7 @@ def test_a_folder_of_this_machine_is_refused_in_one_line(stored):
         f"-- results/tables/table6.csv",
         check=False,
     )
-    assert "btcv: /scans lies on this machine" in shown and "Traceback" not in shown
+    assert "btcv: /scans lies on this machine" in shown and "Traceback (most recent call last)" not in shown
 
 
 @pytest.fixture(scope="module")
