@@ -232,6 +232,11 @@ def _read_slice(file: Path) -> sitk.Image:
             raise RuntimeError("the compressed pixels have no end")
         image = sitk.ReadImage(str(file), sitk.sitkFloat32, imageIO="GDCMImageIO")
     except (EOFError, RuntimeError) as error:
+        kind = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=["SOPClassUID"]).SOPClassUID
+        if kind.name == str(kind):  # in no dictionary
+            raise DataError(
+                f"{file}: its kind (SOP class {kind}) is unknown, expected CT or MR images. Export it again so."
+            ) from error
         raise DataError(
             f"{file}: can't be read as DICOM, expected a whole image file. Is its copy complete?"
         ) from error

@@ -39,7 +39,7 @@ def to_case(
 ) -> Scan:
     """The preprocessed scan: ``orientation`` axes, ``spacing_mm`` (D, H, W), ``plane``² slices, z-scored.
 
-    ``kind``: of an 'mr' scan the padding far below 0 becomes 0, as air is.
+    ``kind``: of an 'mr' scan the padding far below 0 becomes as what lies beside it.
     ``box``: 'body' keeps all slices and cuts the plane around the patient's body, 'image' around the scan's centre,
     'paper' cuts both around the label map (a scan without one: as 'image'). ``clip``: bounds as ``clip_unit`` says,
     'value' or 'percentile_of_nonzero' of the scan itself, or 'percentile' of what mean and deviation of the

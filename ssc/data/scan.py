@@ -19,6 +19,7 @@ SOFT_TISSUE_HU = -200  # a CT whose air is above this was clipped before
 USUAL_SPACING_MM = (0.2, 20.0)
 USUAL_EXTENT_MM = (20.0, 2500.0)
 UNORIENTED = "the header names no orientation (sform and qform have code 0): left and right may be swapped"
+BESIDE_PADDING = (3, 3, 0)  # voxels x, y, z
 NO_MRI = -100  # a little below 0 is resampling's; an MRI does not reach so far
 
 
@@ -63,7 +64,7 @@ def unit_notes(image: sitk.Image, kind: str) -> tuple[str, ...]:
     if kind == "ct" and SOFT_TISSUE_HU < low < 0:
         return (f"intensities were clipped before ({low:.0f} to {high:.0f} HU)",)
     if kind == "mr" and low < NO_MRI and _padding(array):
-        return (f"padding of {low:.0f} around the image is taken as 0",)
+        return (f"padding of {low:.0f} around the image is taken as what lies beside it",)
     return ()
 
 
@@ -94,11 +95,14 @@ def grid_notes(image: sitk.Image) -> tuple[str, ...]:
 
 
 def without_padding(image: sitk.Image, kind: str) -> sitk.Image:
-    """An MRI whose padding far below 0 became 0, as air is; any other image as it is."""
+    """An MRI whose padding far below 0 became the median of what lies beside it; any other image as it is."""
     array = sitk.GetArrayViewFromImage(image)
     if kind != "mr" or array.min() >= NO_MRI or not _padding(array):
         return image
-    return sitk.Clamp(image, sitk.sitkFloat32, 0.0)
+    padding = image < 0
+    ring = sitk.GetArrayFromImage(sitk.BinaryDilate(padding, BESIDE_PADDING) - padding) > 0
+    beside = float(np.median(array[ring])) if ring.any() else 0.0
+    return sitk.Mask(image, padding == 0, beside)
 
 
 def _padding(array: np.ndarray) -> bool:

@@ -230,12 +230,21 @@ def test_slices_that_cannot_be_read_are_no_shorter_volume(tmp_path):
         read_dicom(tmp_path)
 
 
-def test_padding_of_an_mri_is_air(tmp_path):
-    array = np.full((4, 6, 6), 100.0, np.float32)
-    array[:, 0], array[:, 1] = -2000, 0
+def test_padding_of_an_mri_becomes_what_lies_beside_it():
+    array = np.full((4, 12, 12), 100.0, np.float32)
+    array[:, 0], array[:, 1:4] = -2000, 7
     found = sitk.GetArrayFromImage(without_padding(sitk.GetImageFromArray(array), "mr"))
-    assert np.array_equal(found, np.maximum(array, 0))
+    assert np.array_equal(found, np.where(array < 0, 7, array))
     assert sitk.GetArrayFromImage(without_padding(sitk.GetImageFromArray(array), "ct")).min() == -2000
+
+
+def test_an_unknown_kind_of_dicom_is_not_called_a_broken_copy(tmp_path):
+    for file in _series(tmp_path):
+        header = pydicom.dcmread(file)
+        header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = "1.2.3.4"
+        header.save_as(file)
+    with pytest.raises(DataError, match=r"SOP class 1\.2\.3\.4\) is unknown, expected CT or MR images"):
+        read_dicom(tmp_path)
 
 
 # Writing, and what the system refuses
