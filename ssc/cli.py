@@ -183,7 +183,7 @@ def _of_split(added: argparse.ArgumentParser) -> None:
 
 def _values(text: str) -> dict[int, str]:
     pairs = [entry.partition("=") for entry in text.split(",")]
-    if not all(value.isdigit() and name for value, _, name in pairs):
+    if not all(value.isdecimal() and name for value, _, name in pairs):
         raise argparse.ArgumentTypeError(f"{text}: expected VALUE=STRUCTURE,…")
     return {int(value): name for value, _, name in pairs}
 

@@ -86,7 +86,7 @@ def _visible_gpus() -> list[str]:
         return listed
     chosen = []
     for word in map(str.strip, given.split(",")):
-        name = listed[int(word)] if word.isdigit() and int(word) < len(listed) else word
+        name = listed[int(word)] if word.isdecimal() and int(word) < len(listed) else word
         if not name.startswith(("GPU-", "MIG-")):  # CUDA, too, ends the list at the first that is none
             break
         chosen.append(name)

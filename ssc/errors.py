@@ -23,6 +23,14 @@ class RunError(UserError):
     """A training run's folder is incomplete, in use, or does not fit the request."""
 
 
+def check_name(path: object) -> None:
+    """Raises DataError for a name that is no UTF-8: ITK ends the whole program at it."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"{path}: its name is not in UTF-8; rename the file or folder") from None
+
+
 # What the system refuses, and the way out.
 WAYS_OUT = {
     errno.ENOSPC: "the disk is full; make room, then give the same command again",

@@ -320,7 +320,7 @@ def _given_values(wanted: Sequence[str]) -> dict[str, int]:
     """NAME=VALUE of the structures wanted. Raises SettingsError."""
     pairs = [word.partition("=") for word in wanted if "=" in word]
     for name, _, value in pairs:
-        if not (name and value.isdigit()):
+        if not (name and value.isdecimal()):
             raise SettingsError(f"--structures {name}={value}: expected NAME or NAME=VALUE")
     return {name: int(value) for name, _, value in pairs}
 

@@ -27,7 +27,7 @@ CHANGEABLE = ("box", "presets", "modalities")  # by the configuration, key `task
 
 def natural(case: str) -> list[tuple[int, str]]:
     """Sorts case ids as people do: 'b2' before 'b10'."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", case)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", case)]
 
 
 def _ascending(pair: tuple[float, float]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from ssc.data.scan import COSINE, LENGTH_MM, Volume, numbers
-from ssc.errors import DataError
+from ssc.errors import DataError, check_name
 
 GAP_MM = 0.01
 ROUNDED_MM = 0.11  # positions may be rounded to 0.1 mm, so a gap may differ by as much
@@ -115,8 +115,12 @@ def dicom_kind(folder: Path, series: str | None = None) -> str | None:
 
 
 def _slices(folder: Path) -> list[Slice]:
-    """Every DICOM file in a folder, by name; other files are passed over."""
-    files = (file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith("."))
+    """Every DICOM file in a folder, by name; other files are passed over, links to nothing are not."""
+    check_name(folder.resolve())
+    files = [file for file in sorted(folder.iterdir()) if not file.is_dir() and not file.name.startswith(".")]
+    gone = [file for file in files if not file.exists()]
+    if gone:
+        raise DataError(f"{gone[0]}: a link to a file that is not there ({len(gone)} of {len(files)}). Copy it whole.")
     found = (_header(file) for file in files if file.name != "DICOMDIR")
     return [one for one in found if one is not None]
 

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ssc.data.nifti import UNREADABLE, open_nifti
-from ssc.errors import DataError
+from ssc.errors import DataError, check_name
 from ssc.whole import whole
 
 GEOMETRY = ("pixdim", "qform_code", "sform_code", "xyzt_units", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c",
@@ -21,6 +21,7 @@ def write_image(image: sitk.Image, path: Path, compression: int = -1) -> None:
 
     Raises DataError where the file could not be written whole; the one before it stays as it was.
     """
+    check_name(path)
     with whole(path) as partial:
         try:
             # SimpleITK says nothing of a full disk.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 
 import nibabel as nib
@@ -20,6 +21,7 @@ from ssc.data.nifti import read_nifti
 from ssc.data.scan import without_padding
 from ssc.data.writing import write_image, write_labels_like
 from ssc.errors import DataError
+from ssc.tasks import natural
 
 GAP_MM = 1.25
 
@@ -303,3 +305,24 @@ def test_sources_inside_another_repository_have_no_commit(tmp_path, monkeypatch)
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     monkeypatch.setattr(matrix, "ROOT", tmp_path / "ssc")
     assert training.commit() == "unknown"
+
+
+def test_a_series_with_links_to_nothing_is_no_shorter_volume(tmp_path):
+    for file in _series(tmp_path)[5:]:
+        file.unlink()
+        file.symlink_to(tmp_path / "gone" / file.name)
+    with pytest.raises(DataError, match="a link to a file that is not there"):
+        read_dicom(tmp_path)
+
+
+def test_a_folder_named_in_another_encoding_is_refused_before_itk_sees_it(tmp_path):
+    folder = tmp_path / os.fsdecode("Schädel".encode("latin-1"))
+    (tmp_path / "scan").mkdir()
+    _series(tmp_path / "scan")
+    (tmp_path / "scan").rename(folder)
+    with pytest.raises(DataError, match="its name is not in UTF-8"):
+        read_dicom(folder)
+
+
+def test_a_case_id_with_a_digit_that_is_no_number_is_sorted_too():
+    assert sorted(["10", "²0", "9"], key=natural) == ["9", "10", "²0"]

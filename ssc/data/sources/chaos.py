@@ -47,7 +47,7 @@ def cases(folder: Path) -> list[str]:
 
 def candidates(folder: Path) -> list[str]:
     """Ids of all cases with a folder. Raises MissingDataError where there are none."""
-    found = [entry.name for entry in (Path(folder) / FOLDER).glob("*") if entry.is_dir() and entry.name.isdigit()]
+    found = [entry.name for entry in (Path(folder) / FOLDER).glob("*") if entry.is_dir() and entry.name.isdecimal()]
     if not found:
         raise MissingDataError(
             f"chaos: no cases in {folder}. Expected {LAYOUT} there. The workflow fetches "

@@ -97,7 +97,7 @@ def read_amos(folder: Path, kind: str) -> Description:
     pairs = {}
     for case, (image, label) in found.pairs.items():
         number = case.removeprefix("amos_")
-        if not number.isdigit():
+        if not number.isdecimal():
             raise DataError(f"{image}: expected amos_NNNN, whose number says CT or MR.")
         last_ct = AMOS_LAST_CT[image.parent.name.removeprefix("images")]
         if (int(number) <= last_ct) == (kind == "ct"):

@@ -130,7 +130,7 @@ def numbered_pairs(name: str, kind: str, folder: str, image: str, label: str, wh
     """An archive whose cases are numbers; ``image``, ``label``: file names below ``folder``, with ``{case}``."""
 
     def find(top: Path) -> Pairs:
-        return {case: pair for case, pair in of_patterns(top / folder, image, label).items() if case.isdigit()}
+        return {case: pair for case, pair in of_patterns(top / folder, image, label).items() if case.isdecimal()}
 
     layout = " and ".join(f"{folder}/{pattern.format(case='NNNN')}" for pattern in (image, label))
     place = f"Get {where} and unpack it there, or use data=phantom, which needs no download."
