@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SNAKEMAKE := snakemake --cores all --resources gpu=$(or $(GPUS),1)
 
-.PHONY: .venv help table6 all report test test-all check lab unlock clean
+.PHONY: .venv help table6 all report browser test test-browser test-all check lab unlock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,10 +24,22 @@ report: .venv/ready ## results/report/report.html: tables, figures and how they 
 	snakemake --report results/report/report.html all
 	@python workflow_scripts/closing.py results/report/report.html
 
+# What the browser is made of; not in the lock, so that `make table6` stays as light as it is.
+BROWSER := ipyniivue==2.4.4 itables==2.9.1 plotly==7.1.0
+
+browser: .venv/ready ## a page to look at all results that are here (results/browser/index.html)
+	@$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock $(BROWSER)
+	$(SNAKEMAKE) -- results/browser/index.html
+
 test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end to end
 	$(MAKE) --no-print-directory check
 	pytest -n 2 tests/unit tests/paper tests/fuzz
 	pytest tests/workflow # one copy of the project, so one process; Snakemake fills the cores
+	@! command -v chromium > /dev/null || $(MAKE) --no-print-directory test-browser
+
+test-browser: .venv/ready ## the results browser in Chromium, which must be installed (`make test` runs it then)
+	@$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock $(BROWSER) playwright==1.65.2
+	pytest tests/browser
 
 test-all: test ## and what takes minutes: every documented command, DVC, ONNX, damaged files, more seeds
 	@$(BIN)/pip install -q -c requirements.lock onnx==1.23.2 onnxscript==0.7.2 onnxruntime==1.32.0 \
@@ -38,6 +50,7 @@ check: .venv/ready ## format and lint alone
 	ruff check .
 	ruff format --check .
 	snakefmt --check --compact-diff .
+	oxlint --deny-warnings ssc/results/page
 	snakemake --lint
 
 lab: .venv/ready unlock ## open the notebook of Table 6 in JupyterLab (installed when first used); ARGS="--port 9999"

@@ -5,6 +5,7 @@ localrules:
     claims,
     contrasts,
     describe,
+    front,
     table3,
     metrics,
     published_audit,
@@ -213,3 +214,21 @@ rule rates:
         "Learning rates, chosen on the development split of the task {wildcards.task}"
     script:
         "../workflow_scripts/rates.py"
+
+
+rule front:
+    input:
+        tables=[f"results/tables/{tasks()[name].main_table}.csv" for name in ("abdomen", "heart")],
+        figures=[f"results/figures/means_{tasks()[name].main_table}.png" for name in ("abdomen", "heart")],
+    output:
+        "results/report/front.html",
+    log:
+        "logs/tables/front.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        code=RESULTS_CODE,
+    message:
+        "The report's first page"
+    script:
+        "../workflow_scripts/front.py"

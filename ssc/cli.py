@@ -145,6 +145,14 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--metric", choices=("dice", "asd"), default="dice")
     explain.add_argument("--grid", choices=("native", "preprocessed"), default="native")
 
+    view = command(_view, "view", "Look at a label map on its scan, in a web browser")
+    view.add_argument("labels", type=Path, help="label map, e.g. of `ssc predict`")
+    view.add_argument("--scan", type=Path, required=True, help="NIfTI file or DICOM folder")
+    view.add_argument("--truth", type=Path, help="the true label map")
+    view.add_argument("--task", help="whose structures the values are, e.g. abdomen; default: numbers")
+    view.add_argument("--modality", help="of that task: whose values the true label map has")
+    view.add_argument("--save", type=Path, metavar="PAGE.html", help="write the page instead of opening it")
+
     score = command(_score, "score", "Score label maps from elsewhere, for a row `external: true` of a table")
     score.add_argument("folder", type=Path, help="label maps MODALITY_CASE.nii.gz of the test cases")
     score.add_argument("--method", required=True, help="the row of config/matrix.yaml")
@@ -415,6 +423,30 @@ def _explain(options: argparse.Namespace) -> None:
     choice = (options.table, options.method, options.modality, options.structure, options.metric, options.grid)
     for line in explain(*choice):
         print(line)
+
+
+def _view(options: argparse.Namespace) -> None:
+    import tempfile
+    import webbrowser
+
+    from ssc.results.viewer import view
+
+    task = tasks().get(options.task)
+    if options.task and not task:
+        raise SettingsError(f"--task {options.task}: {nearest(options.task, tasks())}")
+    if options.modality and (not task or options.modality not in task.modalities):
+        raise SettingsError(f"--modality {options.modality}: expected one of a --task's")
+    if options.truth and task and not options.modality:
+        raise SettingsError(f"--truth with --task: whose values has it? Give --modality: {', '.join(task.modalities)}")
+    if options.save:
+        check_place(options.save)
+    page = view(options.labels, options.scan, options.truth, task, options.modality)
+    path = options.save or Path(tempfile.mkdtemp(prefix="ssc-view-")) / "view.html"
+    with whole(path) as partial:
+        partial.write_text(page, "utf-8")
+    print(path)
+    if not options.save and not webbrowser.open(path.resolve().as_uri()):
+        print("ssc: no web browser could be started; open the file above with one", file=sys.stderr)
 
 
 def _score(options: argparse.Namespace) -> None:

@@ -53,6 +53,14 @@ class Augmentation(Strict):
     noise: float = Field(0.1, ge=0, description="largest standard deviation of Gaussian noise (assumed)")
 
 
+class Browser(Strict):
+    """What the results browser holds."""
+
+    scans: Literal["none", "cases"] = Field(
+        "none", description="of real data: numbers and label maps alone, or the preprocessed scans too; phantoms always"
+    )
+
+
 class Settings(Strict):
     """The whole configuration."""
 
@@ -83,6 +91,7 @@ class Settings(Strict):
     folds: tuple[NonNegativeInt, ...] | None = Field(
         None, description="tables of these draws or folds alone, counted from 0; null: all of a table's"
     )
+    browser: Browser = Field(Browser(), description=Browser.__doc__)
     losses: Losses = Field(Losses(), description=Losses.__doc__)
     method: Method = Field(Method(), description=Method.__doc__)
     augmentation: Augmentation = Field(Augmentation(), description=Augmentation.__doc__)

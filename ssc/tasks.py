@@ -62,6 +62,7 @@ class Modality(Strict):
     cases: tuple[str, ...] = ("*",)  # the folder's ids of this modality: names or globs
     label_values: tuple[tuple[int, int], ...] | None = None  # all that a label map may hold; None: the structures' own
     intensity: Intensity
+    terms: str | None = None  # on which the scans may be shown and handed on
 
     @model_validator(mode="after")
     def _one_origin(self) -> Modality:

@@ -17,7 +17,9 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ssc import matrix
+from ssc.data.preprocess import case_file
 from ssc.results.tables import warning
+from ssc.results.viewer import structures_of
 from ssc.tasks import tasks
 from ssc.whole import whole
 
@@ -73,6 +75,12 @@ plt.show()
 The case whose Dice is the median of *Ours*: chosen by that rule, not by looks.
 %%code
 Image(root / "results/figures/figure4_$task.png", width=1100)
+%%text
+Another case, to scroll through (all of them: `snakemake results/browser/index.html`):
+%%code
+from ssc.results.viewer import widget
+
+widget(root / "$scan", root / "$labels", $colours)
 %%text
 ## Case by case
 
@@ -221,6 +229,8 @@ def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
     first, task = runs[0], tasks()[runs[0].task]
     table = matrix.tables()[task.main_table]
     drawn = [run for run in runs if run.split == first.split and run.seed == first.seed and run.variant in CURVES]
+    shown, modality = drawn[-1], drawn[-1].modalities[0]
+    case = shown.cases[modality]["test"][0]
     text = Template(TASK).substitute(
         title=task.title,
         heading=f"Table {table.published}" if table.published else table.title,
@@ -232,6 +242,9 @@ def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
         scale=first.scale,
         split=first.split,
         count=len(runs),
+        scan=case_file(shown.cases_folder(modality), case, "image"),
+        labels=shown.predictions("test") / f"label_maps/{modality}_{case}.nii.gz",
+        colours=_literal(structures_of(task.structures)),
         scores=_literal([f"{run.predictions('test')}/scores.csv" for run in runs if run.variant == "ours"]),
         histories=_literal({matrix.variants()[run.variant].label: f"{run.folder}/history.csv" for run in drawn}),
     )
@@ -266,6 +279,6 @@ def _notebook(text: str) -> nbformat.NotebookNode:
     return new_notebook(cells=cells, metadata=metadata)
 
 
-def _literal(value: list[str] | dict[str, Any]) -> str:
+def _literal(value: list[Any] | dict[str, Any]) -> str:
     """A Python literal, one entry a line (that of JSON, for strings)."""
     return json.dumps(value, indent=4)

@@ -167,7 +167,7 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
         sections.append(Section(where, _frame(table, means, _mean)))
         others = means[means["method"] != table.reference]
         if others["difference"].notna().any():
-            heading = f"{where}: difference to {_label(table, table.reference)}"
+            heading = f"{where}: difference to {label_of(table, table.reference)}"
             sections.append(Section(heading, _frame(table, others, _difference, best=False)))
         for modality, part in structures.groupby("modality", sort=False):
             sections.append(Section(f"{where}: {modality.upper()}", _frame(table, part, _structure)))
@@ -184,7 +184,7 @@ def _known(table: matrix.Table, rows: pd.DataFrame) -> list[Section]:
     chance = 100 / (len(tasks()[table.task].structures) + 1)
     shares = {method: [number(100 * float(x), 0) for x in text.split()] for method, text in known.items()}
     frame = pd.DataFrame(
-        [[_label(table, m), *shares[m]] for m in table.methods if m in shares],
+        [[label_of(table, m), *shares[m]] for m in table.methods if m in shares],
         columns=["Method", *(f"scale {i}" for i in range(1, 1 + len(next(iter(shares.values())))))],
     )
     heading = f"Classes whose row of E is nearest to its own in the other modality (%); chance {number(chance, 0)}"
@@ -201,7 +201,7 @@ def _more(table: matrix.Table, means: pd.DataFrame) -> list[Section]:
         shown = [metric for metric in MORE_DIGITS if (modality, metric) in wide.columns]
         if not shown:  # scores of an older version
             continue
-        columns = {"Method": [_label(table, method) for method in methods]}
+        columns = {"Method": [label_of(table, method) for method in methods]}
         columns["Dice, lower quartile"] = [number(quartiles.loc[method, modality], 1) for method in methods]
         for metric in shown:
             name, digits = MORE_DIGITS[metric]
@@ -288,7 +288,7 @@ def _tests(rows: pd.DataFrame) -> str:
     )
 
 
-def _label(table: matrix.Table, method: str) -> str:
+def label_of(table: matrix.Table, method: str) -> str:
     """A method's name as the paper's table prints it, else as the matrix has it."""
     printed = pd.read_csv(PUBLISHED, dtype={"table": str}).query("table == @table.published and method == @method")
     return printed["label"].iloc[0] if len(printed) else matrix.variants()[method].label
@@ -303,7 +303,7 @@ def _frame(table: matrix.Table, rows: pd.DataFrame, cell: Cell, best: bool = Tru
     names = {modality: modality.upper() for modality in task.modalities} | {"overall": "Overall"}
     labels = {structure.name: structure.label for structure in task.structures}
     methods = [method for method in table.methods if method in set(rows["method"])]
-    columns = {"Method": [_label(table, method) for method in methods]}
+    columns = {"Method": [label_of(table, method) for method in methods]}
     for (modality, structure), part in rows.groupby(["modality", "structure"], sort=False):
         part = part.set_index("method", drop=False).reindex(methods)  # an external one may lack a modality
         name = labels.get(structure, names[modality])

@@ -1,0 +1,148 @@
+"""The results browser, used as a reader would."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import EVIL, KEPT, blocks
+from PIL import Image
+
+from ssc.results import viewer
+from ssc.tasks import tasks
+
+SLOW = 60_000  # ms; without a GPU
+
+
+def _shown(page, view):
+    page.wait_for_selector(f"body[data-shown={view}]", timeout=SLOW)
+    return page
+
+
+def _colours(page) -> np.ndarray:
+    """Pixels (N, 3) of the canvas."""
+    page.wait_for_timeout(300)
+    picture = Image.open(io.BytesIO(page.locator("canvas").screenshot())).convert("RGB")
+    return np.asarray(picture).reshape(-1, 3)
+
+
+def _of_hue(pixels: np.ndarray, colour: str) -> int:
+    """How many pixels have a colour's hue: laid over grey it keeps the differences of its channels, in proportion."""
+    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], float)
+    wanted -= wanted.mean()
+    found = pixels - pixels.mean(axis=1, keepdims=True)
+    strength = np.linalg.norm(found, axis=1)
+    alike = found @ wanted / np.maximum(strength * np.linalg.norm(wanted), 1e-6)
+    return int(((strength > 40) & (alike > 0.97)).sum())
+
+
+def test_a_table_sorts_and_a_number_leads_to_its_cases(page_folder, opened):
+    page = _shown(opened(page_folder / "index.html", "#view=tables&table=table6"), "tables")
+    table = pd.read_csv(KEPT / "tables/table6.csv").query("metric == 'dice' and grid == 'native'")
+    means = table.query("modality == 'ct' and structure == 'liver'").sort_values("mean", ascending=False)["mean"]
+    page.click("th:has-text('CT Liver')")
+    page.click("th:has-text('CT Liver')")
+    column = page.locator("tbody tr td:nth-child(2) button").all_inner_texts()
+    assert column == [f"{mean:.1f}" for mean in means]
+    first = page.locator("tbody tr td:nth-child(2) button").first
+    assert "n 30, patients 19, missed 0" in first.get_attribute("title")
+    first.click()
+    listed = [float(text) for text in page.locator("#cell tbody tr td:nth-child(2)").all_inner_texts()]
+    assert len(listed) == 30 and listed == sorted(listed)
+    assert np.mean(listed) == pytest.approx(means.iloc[0], abs=0.05)
+    assert page.locator("#cell li").count() == 5 and "e6241cb12f" in page.locator("#cell li").first.inner_text()
+
+
+def test_columns_can_be_chosen(page_folder, opened):
+    page = _shown(opened(page_folder / "index.html", "#view=tables&table=table6"), "tables")
+    assert page.locator("thead th").count() == 12
+    page.click("button:has-text('columns')")
+    page.click(".dt-button-collection >> text=CT Liver")
+    assert page.locator("thead th").count() == 11
+
+
+def test_patients_are_dots_and_outliers_have_names(page_folder, opened):
+    page = _shown(opened(page_folder / "index.html", "#view=patients"), "patients")
+    page.wait_for_selector("#patient-plot .scatterlayer path.point")
+    assert "36" in page.locator("#patient-plot .annotation-text").all_text_contents()  # the cyst
+    assert page.locator("#outliers tbody tr").first.inner_text().startswith("MRI 36")
+
+
+def test_a_case_shows_truth_and_methods_and_keys_move_on(page_folder, opened):
+    structures = tasks()["abdomen"].structures
+    page = _shown(opened(page_folder / "index.html", "#view=cases&case=real/small/abdomen/ct/0002"), "cases")
+    page.wait_for_selector("#viewer[data-shown]", timeout=SLOW)
+    pixels = _colours(page)
+    assert all(_of_hue(pixels, structure.outline) > 100 for structure in structures)
+    page.keyboard.press("a")  # Ours off, the truth on
+    assert all(_of_hue(_colours(page), structure.outline) == 0 for structure in structures)
+    page.keyboard.press("t")
+    assert all(_of_hue(_colours(page), structure.outline) > 100 for structure in structures)
+    page.keyboard.press("d")
+    assert _of_hue(_colours(page), "#ff00ff") > 100
+    place = page.locator("#place").inner_text()
+    page.keyboard.press("ArrowUp")
+    page.wait_for_timeout(300)
+    assert page.locator("#place").inner_text() != place and "slice=" in page.url
+    first, now = page.locator("#viewer").get_attribute("data-shown"), "document.querySelector('#viewer').dataset.shown"
+    page.keyboard.press("n")
+    page.wait_for_function(f"first => {now} !== first", arg=first, timeout=SLOW)
+    page.keyboard.press("p")
+    page.wait_for_function(f"first => {now} === first", arg=first, timeout=SLOW)
+
+
+def test_the_address_brings_a_case_back(page_folder, opened):
+    address = "#view=cases&case=real/small/abdomen/ct/0004&a=real/small/abdomen/draw0/seed0/unet&slice=9"
+    page = _shown(opened(page_folder / "index.html", address), "cases")
+    page.wait_for_selector("#viewer[data-shown]", timeout=SLOW)
+    assert page.locator("#place").inner_text().startswith("slice 9")
+    assert page.locator("#case-controls select").nth(1).input_value().endswith("unet")
+
+
+def test_training_curves_of_chosen_runs(page_folder, opened):
+    page = _shown(opened(page_folder / "index.html", "#view=training"), "training")
+    count = page.locator("#training-plot .scatterlayer .trace").count()
+    assert count == page.locator("#records tbody tr").count() > 3
+    page.locator("#training-controls select").nth(1).select_option("cosine_liver")
+    page.wait_for_function("document.querySelector('#training-plot .ytitle').textContent === 'cosine liver'")
+
+
+def test_names_are_texts(page_folder, opened):
+    page = _shown(opened(page_folder / "index.html", "#view=patients"), "patients")
+    page.wait_for_selector("#patient-plot .scatterlayer path.point")
+    page.goto(page.url.replace("patients", "tables&table=controls"))
+    page.locator("tbody tr:has-text('U-Net') td:nth-child(7) button").first.click()
+    assert EVIL.upper() in page.locator("#cell").inner_text().upper()
+
+
+def test_everything_can_be_reached_with_the_keyboard(page_folder, opened):
+    page = _shown(opened(page_folder / "index.html"), "tables")
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.textContent.trim().slice(0, 20)"))
+    assert {"Tables", "Patients", "Cases", "Training"} <= reached
+    page.locator("td button").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#cell h2").count() == 1
+
+
+@pytest.mark.parametrize("view", ["tables", "patients", "cases", "training"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_is_enough(page_folder, opened, view, scheme):
+    page = _shown(opened(page_folder / "index.html", f"#view={view}", width=400, color_scheme=scheme), view)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    style = "getComputedStyle(document.body)"
+    colours = page.evaluate(f"[{style}.color, {style}.backgroundColor]")
+    lightness = [np.mean([int(x) for x in colour[4:-1].split(",")]) for colour in colours]
+    assert (lightness[0] < 60 and lightness[1] > 200) == (scheme == "light")
+
+
+def test_a_page_of_one_scan(tmp_path, opened):
+    page = viewer.view_page(f"a{EVIL}", blocks(), {"prediction": blocks(2), "truth": blocks()}, [])
+    (tmp_path / "view.html").write_text(page, "utf-8")
+    shown = opened(tmp_path / "view.html")
+    shown.wait_for_selector("body[data-ready]", timeout=SLOW)
+    assert EVIL in shown.locator("h1").inner_text()
+    assert _of_hue(_colours(shown), viewer.COLOURS[0]) > 100
+    assert shown.locator("#legend li").all_text_contents() == [f" label {n}" for n in (1, 2, 3, 4)]
