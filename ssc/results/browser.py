@@ -92,7 +92,7 @@ def write_browser(page: Path, files: Path, scans: Scans, results: Path = Path("r
         _write(files / name, text)
     _write(files / "tables.css", viewer.package_file("itables", "html/dt_bundle.css").read_text("utf-8"))
     _write(files / "browser.css", viewer.script("browser.css"))
-    _write(files / "data.js", f"const results = {viewer.as_json(_data(found, volumes, results))};\n")
+    _write(files / "data.js", f"const results = {viewer.as_json(_data(found, volumes, scans, results))};\n")
     warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in _warnings(found.runs, scans))
     _write(page, Template(viewer.script("browser.html")).substitute(warnings=warnings, files=html.escape(files.name)))
 
@@ -114,7 +114,7 @@ def _warnings(runs: Sequence[matrix.Run], scans: Scans) -> list[str]:
     return lines
 
 
-def _data(found: Found, volumes: dict[str, str], results: Path) -> dict[str, Any]:
+def _data(found: Found, volumes: dict[str, str], scans: Scans, results: Path) -> dict[str, Any]:
     """Everything but volumes, as the page's scripts read it."""
     of_tables = {name: table for name, table in matrix.tables().items() if name in {p.stem for p in found.tables}}
     trained = {run.variant for run in found.runs}
@@ -133,6 +133,7 @@ def _data(found: Found, volumes: dict[str, str], results: Path) -> dict[str, Any
         "runs": [_run(run, results) for run in found.runs],
         "scores": _all_scores(found.runs, results),
         "volumes": volumes,
+        "scans": scans == "cases",
     }  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def test_no_text_can_end_a_script():
 def test_numbers_of_the_page_are_those_of_the_tables_and_scores():
     found = browser.Found.below(KEPT)
     assert {path.stem for path in found.tables} == {"table2", "table6", "table7", "controls"}
-    data = browser._data(found, {}, KEPT)
+    data = browser._data(found, {}, "none", KEPT)
     assert data["tables"][0]["labels"]["ours"] == "Ours (w/ CR)"
     scores = pd.DataFrame(data["scores"]["rows"], columns=data["scores"]["columns"])
     runs = [i for i, run in enumerate(data["runs"]) if run["method"] == "ours" and run["split"].startswith("draw")]

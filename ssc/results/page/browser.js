@@ -260,8 +260,8 @@ function outliersOf(dots, shown) {
 
 function drawPatients(task, dots, outliers, shown) {
   const methods = Object.keys(results.methods).filter((method) => dots.some((dot) => dot.run.method === method));
-  const lines = Map.groupBy(dots, (dot) => `${dot.modality} ${patient(dot.run, dot.case)}`);
-  const traces = [...lines.entries()].map(([name, line]) => {
+  const patients = Map.groupBy(dots, (dot) => `${dot.modality} ${patient(dot.run, dot.case)}`);
+  const traces = [...patients.entries()].map(([name, line]) => {
     const place = task.modalities.indexOf(line[0].modality);
     const sorted = methods.map((method) => line.find((dot) => dot.run.method === method)).filter(Boolean);
     return {
@@ -280,11 +280,10 @@ function drawPatients(task, dots, outliers, shown) {
     };
   });
   const count = task.modalities.length;
-  const style = getComputedStyle(document.body);
   const axes = Object.fromEntries(
     task.modalities.flatMap((modality, place) => [
-      [`xaxis${place + 1}`, { domain: [(place + 0.04) / count, (place + 0.96) / count], anchor: `y${place + 1}`, title: { text: modality.toUpperCase() }, categoryorder: "array", categoryarray: methods.map(label) }],
-      [`yaxis${place + 1}`, { anchor: `x${place + 1}`, title: { text: place ? "" : metric(shown).label }, matches: place ? "y" : undefined, gridcolor: style.getPropertyValue("--line") }],
+      [`xaxis${place + 1}`, { domain: [(place + 0.04) / count, (place + 0.96) / count], anchor: `y${place + 1}`, title: { text: modality.toUpperCase() }, gridcolor: lines(), categoryorder: "array", categoryarray: methods.map(label) }],
+      [`yaxis${place + 1}`, { anchor: `x${place + 1}`, title: { text: place ? "" : metric(shown).label }, matches: place ? "y" : undefined, gridcolor: lines() }],
     ]),
   );
   const annotations = outliers.map((dot) => ({
@@ -308,6 +307,8 @@ function drawPatients(task, dots, outliers, shown) {
 
 const escaped = (words) => words.replaceAll("&", "&amp;").replaceAll("<", "&lt;"); // Plotly reads some tags
 
+const lines = () => getComputedStyle(document.querySelector("nav a")).borderTopColor;
+
 function themed() {
   const style = getComputedStyle(document.body);
   return {
@@ -316,11 +317,13 @@ function themed() {
     font: { color: style.color, family: style.fontFamily },
     margin: { l: 55, r: 10, t: 20, b: 90 },
     hovermode: "closest",
+    legend: { orientation: "h", y: -0.2 },
   };
 }
 
 // ---- cases ----------------------------------------------------------------------------------------------------------
 
+const NO_SCAN = "The scan itself is not on this page (configuration: browser: {scans: cases}).";
 let viewer = null;
 let current = null; // the case that is on the canvas, with its methods
 
@@ -328,7 +331,8 @@ async function showCases() {
   const wanted = address();
   const names = Object.keys(results.volumes);
   if (!names.length) return byId("case-note").replaceChildren("No preprocessed case is here: nothing can be shown.");
-  const name = results.volumes[wanted.get("case")] ? wanted.get("case") : names[0];
+  const asked = wanted.get("case");
+  const name = results.volumes[asked] ? asked : names[0];
   const runs = results.runs.filter((run) => covers(run, name));
   const a = runs.find(({ key }) => key === wanted.get("a")) ?? runs.find(({ method }) => method === "ours") ?? runs[0];
   const b = runs.find(({ key }) => key === wanted.get("b")) ?? runs.find((run) => run.method !== a.method && run.split === a.split) ?? a;
@@ -341,6 +345,8 @@ async function showCases() {
     make("button", { onclick: () => step(-1) }, "one before (p)"),
   );
   note({ view: "cases", case: name, a: a.key, b: b.key });
+  const said = [asked && asked !== name && `${asked} is not on this page.`, name.startsWith("real/") && !results.scans && NO_SCAN];
+  byId("case-note").textContent = said.filter(Boolean).join(" ");
   showCaseScores(name, a, b);
   const key = [name, a.key, b.key].join();
   if (current?.key === key) return;
@@ -361,7 +367,6 @@ function covers(run, name) {
 async function drawCase(name, a, b, slice) {
   const { structures } = results.tasks[name.split("/")[2]];
   const { scan, truth, maps } = volumes[name];
-  byId("case-note").textContent = scan ? "" : "The scan itself is not on this page (configuration: browser: {scans: cases}).";
   byId("legend").replaceChildren(...legend(structures));
   viewer ??= new Viewer(byId("canvas"), structures, placed);
   viewer.structures = structures;
@@ -438,7 +443,7 @@ async function showTraining() {
     const rows = run.history.rows.filter((row) => at[shown] !== undefined && row[at[shown]] !== null);
     return { x: rows.map((row) => row[at.step]), y: rows.map((row) => row[at[shown]]), name: escaped(`${label(run.method)} ${run.split} ${run.modalities.length > 1 ? "" : run.modalities[0]}`), mode: "lines" };
   };
-  const axes = (x, y) => ({ ...themed(), xaxis: { title: { text: x } }, yaxis: { title: { text: y } } });
+  const axes = (x, y) => ({ ...themed(), xaxis: { title: { text: x }, gridcolor: lines() }, yaxis: { title: { text: y }, gridcolor: lines() } });
   Plotly.react(byId("training-plot"), shownRuns.map(line), axes("step", shown.replaceAll("_", " ")), { responsive: true, displaylogo: false });
   const modulated = shownRuns.filter((run) => run.phi);
   byId("phi-plot").hidden = !modulated.length;
