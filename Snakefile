@@ -16,7 +16,7 @@ include: "rules/notebooks.smk"
 include: "rules/browser.smk"
 
 
-if Path("results/report/front.html").is_file():
+if Path("results/figures/front.html").is_file():
 
     report: "rules/captions/workflow.rst"
 
@@ -31,5 +31,5 @@ rule all:
         expand("results/tables/claims_{task}.html", task=["heart", "abdomen"]),
         expand("results/figures/figure{number}.pdf", number=[1, 2, 3, 4, 5]),
         expand("results/figures/{kind}_{task}.pdf", kind=["curves", "learned"], task=["heart", "abdomen"]),
-        "results/report/front.html",
+        "results/figures/front.html",
         expand("results/notebooks/{name}.ipynb", name=["abdomen", "heart", "method"]),

@@ -221,7 +221,7 @@ rule front:
         tables=[f"results/tables/{tasks()[name].main_table}.csv" for name in ("abdomen", "heart")],
         figures=[f"results/figures/means_{tasks()[name].main_table}.png" for name in ("abdomen", "heart")],
     output:
-        "results/report/front.html",
+        "results/figures/front.html",
     log:
         "logs/tables/front.log",
     conda:

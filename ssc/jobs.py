@@ -19,7 +19,7 @@ from ssc.errors import DataError, UserError, refused_by_the_system
 from ssc.whole import file_sha256, whole
 
 TOPS = (
-    r"results/(browser|cases|external|figures|learned|metrics|notebooks|predictions|report|runs|tables)"
+    r"results/(browser|cases|external|figures|learned|metrics|notebooks|predictions|runs|tables)"
     r"|data/(manifests|phantom|real|weights)"
 )
 

@@ -28,6 +28,6 @@ def front(names: Sequence[str], results: Path = Path("results")) -> str:
 
 def trainings(results: Path = Path("results")) -> dict[str, int]:
     """How many trainings lie here, where a first page does: what Snakemake's report lists there, and opens it for."""
-    if not (results / "report/front.html").is_file():
+    if not (results / "figures/front.html").is_file():
         return {}
     return {"trainings in this folder": len(list(results.glob("runs/*/*/*/*/*/*/weights.safetensors")))}

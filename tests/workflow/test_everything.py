@@ -140,6 +140,15 @@ def test_the_report_holds_all_in_one_file_that_needs_no_network(shown):
 
 
 @pytest.mark.long
+def test_the_report_opens_on_the_headline_table_and_figure(everything):
+    everything.run("snakemake --report report.html all")
+    report = (everything.folder / "report.html").read_text("utf-8")
+    first = report.split("var workflow_desc = ")[1].split("</script>")[0]
+    assert all(text in first for text in ("Table 6: ", "Ours (w/ CR)", "93.3", "data:image/png;base64,", "Table 5: "))
+    assert '"trainings in this folder":' in report  # without it Snakemake opens on the rule graph
+
+
+@pytest.mark.long
 def test_more_seeds_are_more_runs_and_a_spread_of_their_own(made):
     """Joint V3 and Ours with a second seed; then the first seed's table comes back without a training."""
     before = trained(made)
