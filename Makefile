@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SNAKEMAKE := snakemake --cores all --resources gpu=$(or $(GPUS),1)
 
-.PHONY: .venv help table6 all report browser test test-browser test-all check lab unlock clean
+.PHONY: .venv help table6 all report browser nnunet test test-browser test-all check lab unlock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,19 @@ BROWSER := ipyniivue==2.4.4 itables==2.9.1 plotly==7.1.0
 browser: .venv/ready ## a page to look at all results that are here (results/browser/index.html)
 	@$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock $(BROWSER)
 	$(SNAKEMAKE) -- results/browser/index.html
+
+# One split, as the options of `ssc score` name it; data and scale are those of config/config.yaml if left out.
+SPLIT ?= --task abdomen --split draw0
+STEPS ?= 4000
+NNUNET := state/nnunet/$(shell echo '$(SPLIT)' | tr -d '-' | tr ' ' '_')
+
+nnunet: .venv/ready ## nnU-Net on a split, in an environment of its own: SPLIT="--task abdomen --split draw0", STEPS=4000
+	@[ -x state/nnunet/venv/bin/nnUNetv2_train ] || { $(PYTHON) -m venv state/nnunet/venv && \
+		state/nnunet/venv/bin/pip install -q torch==2.13.0 nnunetv2==2.8.1; }
+	[ -f $(NNUNET)/nnUNet_raw/Dataset501_Split/dataset.json ] || \
+		ssc export-nnunet $(NNUNET)/nnUNet_raw/Dataset501_Split $(SPLIT)
+	state/nnunet/venv/bin/python workflow_scripts/nnunet.py $(NNUNET) $(STEPS)
+	ssc score $(NNUNET)/predictions $(SPLIT) --method nnunet
 
 test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end to end
 	$(MAKE) --no-print-directory check
