@@ -18,7 +18,7 @@ COMMANDS = yaml.safe_load((Path(__file__).parent / "documented.yaml").read_text(
 
 def _printed(text: str) -> set[str]:
     """The commands in a page's blocks of code, and those inside its sentences."""
-    blocks = "\n".join(re.findall(r"^ *```\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE))
+    blocks = "\n".join(re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE))
     lines = [re.sub(r"\s{2,}#.*", "", line.strip()) for line in blocks.splitlines()]
     inline = [" ".join(c.split()) for c in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))]
     inline = [command for command in inline if not NAMES.fullmatch(command)]
