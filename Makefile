@@ -68,7 +68,7 @@ check: .venv/ready ## format and lint alone
 
 lab: .venv/ready unlock ## open the notebook of Table 6 in JupyterLab (installed when first used); ARGS="--port 9999"
 	@$(BIN)/python -c "import jupyterlab" 2> /dev/null || $(BIN)/pip install -q -c requirements.lock jupyterlab==4.6.6
-	@$(SNAKEMAKE) --quiet all -- results/notebooks/abdomen.ipynb
+	@$(SNAKEMAKE) --quiet host progress reason rules -- results/notebooks/abdomen.ipynb
 	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS) results/notebooks/abdomen.ipynb
 
 unlock: .venv/ready ## clear a lock that a killed Snakemake left, if no other one works here

@@ -126,6 +126,7 @@ rule table:
     input:
         scores=lambda w: scores_of(table_runs(w.table)),
         records=lambda w: [f"{run.folder}/run.json" for run in table_runs(w.table)],
+        settings=lambda w: [f"{run.folder}/settings.json" for run in table_runs(w.table) if not run.external],
         published=local("ssc/results/published.csv"),
     output:
         csv="results/tables/{table}.csv",

@@ -65,6 +65,17 @@ def add_differences(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     return table.assign(difference=difference.where(table["method"] != reference))
 
 
+def add_worst(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Columns ``worst`` and ``worst_case``: of a modality's mean Dice, the lowest of one result over its structures."""
+    results = scores.groupby(["grid", "method", "modality", "split", "seed", "case"], sort=False)["dice"].mean()
+    lowest = results.dropna().reset_index().sort_values("dice", kind="stable")
+    lowest = lowest.drop_duplicates(["grid", "method", "modality"]).rename(
+        columns={"dice": "worst", "case": "worst_case"}
+    )
+    lowest = lowest.drop(columns=["split", "seed"]).assign(metric="dice", structure="mean")
+    return table.merge(lowest, how="left")
+
+
 def _with_patients(scores: pd.DataFrame) -> pd.DataFrame:
     """A case is a patient, unless a column says whose it is."""
     return scores if "patient" in scores else scores.assign(patient=scores["case"])

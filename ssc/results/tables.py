@@ -19,6 +19,7 @@ from ssc.statistics import (
     add_intervals,
     add_seed_spread,
     add_verdicts,
+    add_worst,
     summarise,
 )
 from ssc.tasks import Task, tasks
@@ -31,6 +32,7 @@ MORE_DIGITS = {
     "volume": ("Volume − truth's (ml)", 1), "volume_abs": ("its size (ml)", 1), "precision": ("Precision (%)", 1),
     "recall": ("Recall (%)", 1),
 }  # fmt: skip
+TRAINING = ["parameters", "steps", "seconds_a_step", "learning_rate"]
 GRIDS = {"native": "each scan's own grid", "preprocessed": "the preprocessed grid"}
 BOXES = {
     "image": "Test cases are cut out around the scan's centre; the label map takes no part. ",
@@ -71,14 +73,15 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     rows = add_differences(summarise(scores, table.trained, structures), table.reference)
     rows = add_difference_intervals(add_intervals(rows, scores), scores, table.reference)
     rows = add_verdicts(rows, scores, table.reference, train_cases(runs))
-    rows = add_seed_spread(rows, scores, table.trained, structures)
+    rows = add_worst(add_seed_spread(rows, scores, table.trained, structures), scores)
     published = pd.read_csv(PUBLISHED, dtype={"table": str}).query("table == @table.published")
     place = ["method", "modality", "structure", "metric"]
     numbers = {name: f"published_{name}" for name in ("mean", "std", "difference")}
     published = published[[*place, *numbers]].rename(columns=numbers)
     literature = _literature(rows, published[published["method"].isin(set(table.methods) - set(scores["method"]))])
     rows = pd.concat([rows.merge(published, on=place, how="left"), literature], ignore_index=True)
-    rows = rows.merge(_correspondence(runs), on="method", how="left").assign(**provenance(runs))
+    rows = rows.merge(_correspondence(runs), on="method", how="left").merge(_training(runs), on="method", how="left")
+    rows = rows.assign(**provenance(runs))
     columns = [
         *place,
         "mean",
@@ -87,6 +90,8 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         "interval",
         "std",
         "lower_quartile",
+        "worst",
+        "worst_case",
         "std_over_seeds",
         "n",
         "patients",
@@ -100,11 +105,12 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         "rule",
         "first",
         "correspondence",
+        *TRAINING,
         *numbers.values(),
     ]
     counts = ["missed", "absent", "false_positive"]
     rows = rows[[*columns, *counts, "asd_common", "grid", "data", "scale", "splits", "seed", "init", "box", "commit"]]
-    rows = rows.astype(dict.fromkeys(["n", "patients", *counts], "Int64"))
+    rows = rows.astype(dict.fromkeys(["n", "patients", "parameters", "steps", *counts], "Int64"))
     return rows.round(4)
 
 
@@ -131,6 +137,29 @@ def _correspondence(runs: Sequence[matrix.Run]) -> pd.DataFrame:
             shares.setdefault(method, []).append(found)
     texts = {m: " ".join(f"{sum(s) / len(s):.3f}" for s in zip(*of, strict=True)) for m, of in shares.items()}
     return pd.DataFrame({"method": list(texts), "correspondence": list(texts.values())}, dtype="str")
+
+
+def _training(runs: Sequence[matrix.Run]) -> pd.DataFrame:
+    """What each method's training took: parameters of all networks of a split, steps, seconds a step, rate at its peak.
+
+    The first split's, but the seconds, which are the mean over all runs.
+    """
+    rows = []
+    for run in (run for run in runs if not run.external):
+        record, chosen = _record(run), json.loads((run.folder / "settings.json").read_text("utf-8"))
+        took = record["seconds"] / record["steps"]
+        rows.append((run.variant, run.split, run.seed, record["parameters"], record["steps"], took, _rate(chosen)))
+    found = pd.DataFrame(rows, columns=["method", "split", "seed", *TRAINING])
+    seconds = found.groupby("method")["seconds_a_step"].mean()
+    networks = found.groupby(["method", "split", "seed"], sort=False)  # one, or one a modality
+    first = networks.agg({"parameters": "sum", "steps": "first", "learning_rate": "first"}).reset_index()
+    first = first.drop_duplicates("method").drop(columns=["split", "seed"])
+    return first.assign(seconds_a_step=first["method"].map(seconds))
+
+
+def _rate(settings: dict[str, Any]) -> float:
+    """Of a run's settings.json, also of format 2."""
+    return settings["optimiser"]["learning_rate"] if "optimiser" in settings else settings["learning_rate"]
 
 
 def _record(run: matrix.Run) -> dict[str, Any]:
@@ -172,7 +201,9 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
         for modality, part in structures.groupby("modality", sort=False):
             sections.append(Section(f"{where}: {modality.upper()}", _frame(table, part, _structure)))
     sections += _known(table, rows)
-    sections += _more(table, rows[(rows["grid"] == "native") & (rows["structure"] == "mean")])
+    sections += _took(table, rows)
+    means = rows[(rows["grid"] == "native") & (rows["structure"] == "mean")]
+    sections += [*_low(table, means), *_more(table, means)]
     return Page(_title(table), _warning(table, rows), _caption(table, rows), tuple(sections))
 
 
@@ -191,18 +222,52 @@ def _known(table: matrix.Table, rows: pd.DataFrame) -> list[Section]:
     return [Section(heading, frame)]
 
 
+def _took(table: matrix.Table, rows: pd.DataFrame) -> list[Section]:
+    """What each method's training took."""
+    if "parameters" not in rows or rows["parameters"].isna().all():
+        return []
+    took = rows.dropna(subset="parameters").drop_duplicates("method").set_index("method")
+    frame = pd.DataFrame(
+        {
+            "Method": label_of(table, method),
+            "parameters": f"{took['parameters'][method] / 1e6:.2f} M",
+            "steps": f"{took['steps'][method]}",
+            "a step": f"{1000 * took['seconds_a_step'][method]:.0f} ms",
+            "a training": f"{took['steps'][method] * took['seconds_a_step'][method] / 60:.1f} min",
+            "peak learning rate": f"{took['learning_rate'][method]:g}",
+        }
+        for method in table.methods
+        if method in took.index
+    )
+    return [
+        Section("What training took, all networks of a method together in parameters; times are the machine's", frame)
+    ]
+
+
+def _low(table: matrix.Table, means: pd.DataFrame) -> list[Section]:
+    """How low the Dice of single results is."""
+    dice = means[(means["metric"] == "dice") & means["mean"].notna()].set_index(["method", "modality"])
+    if "worst" not in dice or dice["worst"].isna().all():
+        return []
+    methods = [method for method in table.methods if method in dice.index]
+    columns = {"Method": [label_of(table, method) for method in methods]}
+    for modality in tasks()[table.task].modalities:
+        rows = [dice.loc[(method, modality)] for method in methods]
+        columns[f"{modality.upper()}, lower quartile"] = [number(row["lower_quartile"], 1) for row in rows]
+        columns[f"{modality.upper()}, worst (case)"] = [f"{number(r['worst'], 1)} ({r['worst_case']})" for r in rows]
+    return [Section(f"Dice (%) of single results, on {GRIDS['native']}: how low it is", pd.DataFrame(columns))]
+
+
 def _more(table: matrix.Table, means: pd.DataFrame) -> list[Section]:
     """Further metrics of each modality, means over structures, on the scans' own grid."""
     ours = means[means["mean"].notna()]
     wide = ours.pivot(index="method", columns=["modality", "metric"], values="mean")
-    quartiles = ours[ours["metric"] == "dice"].pivot(index="method", columns="modality", values="lower_quartile")
     methods, sections = [method for method in table.methods if method in wide.index], []
     for modality in tasks()[table.task].modalities:
         shown = [metric for metric in MORE_DIGITS if (modality, metric) in wide.columns]
         if not shown:  # scores of an older version
             continue
         columns = {"Method": [label_of(table, method) for method in methods]}
-        columns["Dice, lower quartile"] = [number(quartiles.loc[method, modality], 1) for method in methods]
         for metric in shown:
             name, digits = MORE_DIGITS[metric]
             values = wide.loc[methods, (modality, metric)]

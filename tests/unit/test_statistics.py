@@ -14,6 +14,7 @@ from ssc.statistics import (
     add_intervals,
     add_seed_spread,
     add_verdicts,
+    add_worst,
     compare,
     summarise,
 )
@@ -51,6 +52,14 @@ VALUES = {
 @pytest.fixture
 def table():
     return add_differences(summarise(_scores(VALUES), ("base", "ours"), STRUCTURES), "base")
+
+
+def test_the_worst_is_one_results_mean_over_its_structures(table):
+    rows = add_worst(table, _scores(VALUES))
+    worst = {m: _row(rows, m, "ct", "mean", "dice")[["worst", "worst_case"]].tolist() for m in ("base", "ours")}
+    assert worst == {"base": [45.0, "a"], "ours": [72.0, "a"]}  # both of draw 0
+    assert _row(rows, "base", "mri", "mean", "dice")["worst"] == 70.0  # the absent spleen has none
+    assert rows["worst"].notna().sum() == 4 and len(rows) == len(table)
 
 
 def _row(table, method, modality, structure, metric):

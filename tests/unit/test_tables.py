@@ -42,8 +42,10 @@ def _write(runs, methods):
 
 def _record(run, init):
     preprocessing = {m: {"box": "image"} for m in run.modalities}
-    record = {"commit": "abc", "init": init, "preprocessing": preprocessing}
+    record = {"commit": "abc", "init": init, "preprocessing": preprocessing, "parameters": 1_500_000,
+              "steps": 4000, "seconds": 600.0}  # fmt: skip
     (run.folder / "run.json").write_text(json.dumps(record), "utf-8")
+    (run.folder / "settings.json").write_text(json.dumps({"optimiser": {"learning_rate": 0.006}}), "utf-8")
 
 
 def test_the_page_shows_every_metric_on_every_grid(runs):
@@ -91,7 +93,7 @@ def test_latex_is_booktabs_with_the_papers_figures_and_no_raw_characters(runs):
     table = matrix.tables()["table1"]
     page = tables.page(table, tables.tidy(table, runs).assign(data="real"))  # its warning names the archives
     body = "\n".join(line for line in rendering.latex(page).splitlines() if not line.startswith("%"))
-    assert body.count(r"\begin{tabular}") == body.count(r"\toprule") == len(page.sections) == 18
+    assert body.count(r"\begin{tabular}") == body.count(r"\toprule") == len(page.sections) == 20
     assert not set("±–…↑↓†") & set(body) and not re.search(r"(?<!\\)[%_&#](?!.*\\\\)", body.replace(" & ", ""))
     assert r"mmwhs\_ct" in body and "87.2" in body and r"\textbf{" in body
 
@@ -127,6 +129,14 @@ def test_a_table_says_what_the_correlations_know(runs):
     text = _markdown(table, tables.tidy(table, runs))
     assert "chance 20\n\n| Method | scale 1 | scale 2 | scale 3 |" in text.replace("chance 20 ", "chance 20")
     assert "| Ours (w/ CR) | 20 | 25 | 100 |" in text
+
+
+def test_a_table_says_what_training_took(runs):
+    text = _markdown(matrix.tables()["table1"], tables.tidy(matrix.tables()["table1"], runs))
+    heading = "| Method | parameters | steps | a step | a training | peak learning rate |"
+    took = text.split(heading)[1].split("##")[0]
+    assert "| Ours (w/ CR) | 1.50 M | 4000 | 150 ms | 10.0 min | 0.006 |" in took
+    assert "| Backbone | 3.00 M | 4000 | 150 ms |" in took and "Payer" not in took  # a network a modality
 
 
 def test_a_caption_says_what_its_rule_can_find(runs):
