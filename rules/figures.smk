@@ -6,6 +6,7 @@ localrules:
     figure4,
     figure5,
     means,
+    patients_differences,
     curves,
     learned_figure,
 
@@ -119,6 +120,37 @@ rule means:
         "Overall means of {wildcards.tables}"
     script:
         "../workflow_scripts/means.py"
+
+
+rule patients_differences:
+    input:
+        lambda w: scores_of(table_runs(w.table)),
+    output:
+        pdf="results/figures/contrasts_{table}.pdf",
+        png=report(
+            "results/figures/contrasts_{table}.png",
+            caption="captions/patients_differences.rst",
+            category="Figures",
+            labels={"figure": "contrasts of {table}"},
+        ),
+    log:
+        "logs/figures/contrasts_{table}.log",
+    wildcard_constraints:
+        table="|".join(table.name for table in matrix.tables().values() if table.contrasts),
+    conda:
+        "../envs/environment.yaml"
+    params:
+        spec=lambda w: {
+            "data": settings.data_of(matrix.tables()[w.table].task),
+            "scale": settings.scale,
+            "runs": [run.key for run in table_runs(w.table)],
+            "table": str(matrix.tables()[w.table]),
+            "code": drawn_by(matrix.tables()[w.table].task),
+        },
+    message:
+        "Every patient's difference in every contrast of {wildcards.table}"
+    script:
+        "../workflow_scripts/patients_differences.py"
 
 
 rule curves:

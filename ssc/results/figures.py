@@ -19,6 +19,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
 from ssc import matrix
+from ssc.contrasts import paired
 from ssc.data import phantoms
 from ssc.data.scan import Scan
 from ssc.data.sources import source
@@ -186,6 +187,43 @@ def overall_means(table: pd.DataFrame, labels: dict[str, str], note: str) -> plt
     axis.set_xlabel("overall mean Dice (%)")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
+
+
+def patients_differences(table: matrix.Table, scores: pd.DataFrame, note: str) -> plt.Figure:
+    """Every contrast of a table as one line a modality: a dot a patient, the difference of Dice over all its results.
+
+    A bar is the mean; patients beyond the quartiles by 1.5 times their distance are named. ``scores``: of the table's
+    runs on the scans' own grid; ``note``: data and scale.
+    """
+    modalities = list(tasks()[table.task].modalities)
+    size = 5.5 + 2.6 * len(modalities), 1.4 + 0.8 * len(table.contrasts)
+    figure, axes = plt.subplots(1, len(modalities), figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for place, pair in enumerate(table.contrasts):
+        found = paired(scores, *pair).groupby(["modality", "patient"], sort=False)["difference"].mean()
+        for axis, modality in zip(axes[0], modalities, strict=True):
+            _draw_patients(axis, found[modality], place)
+    labels = {name: variant.label for name, variant in matrix.variants().items()}
+    axes[0, 0].set_yticks(range(len(table.contrasts)), [f"{labels[a]}\n− {labels[b]}" for a, b in table.contrasts])
+    axes[0, 0].invert_yaxis()
+    for axis, modality in zip(axes[0], modalities, strict=True):
+        axis.axvline(0, color="0.5", linewidth=0.8)
+        axis.set(title=modality.upper(), xlabel="difference of Dice (points)")
+        axis.grid(axis="x", alpha=0.3)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+    figure.supxlabel(note, fontsize=9)
+    return figure
+
+
+def _draw_patients(axis: plt.Axes, differences: pd.Series, place: int) -> None:
+    """One line of dots; its outliers with their names."""
+    values = differences.sort_values()
+    heights = place + 0.28 * np.sin(2.4 * np.arange(len(values)))  # apart from their neighbours
+    axis.plot(values, heights, "o", color=OURS, markersize=4, alpha=0.6, markeredgewidth=0)
+    axis.plot([values.mean()] * 2, [place - 0.38, place + 0.38], color="#d55e00", linewidth=2)
+    low, high = values.quantile([0.25, 0.75])
+    for (patient, value), height in zip(values.items(), heights, strict=True):
+        if not low - 1.5 * (high - low) <= value <= high + 1.5 * (high - low):
+            axis.annotate(str(patient), (value, height), (4, 3), textcoords="offset points", fontsize=7)
 
 
 def figure5(

@@ -7,7 +7,7 @@ import pytest
 
 from ssc import matrix
 from ssc.results import diagrams
-from ssc.results.figures import _body, best_slice, figure5, median_case
+from ssc.results.figures import _body, best_slice, figure5, median_case, patients_differences
 
 HEART = matrix.tasks()["heart"]
 
@@ -83,3 +83,20 @@ def test_figure_5_draws_the_tables_means_over_tau():
     (axis,) = figure5(table, temperatures, scores, "joint_v3", "note").axes
     curve = next(line for line in axis.lines if list(line.get_xdata()) == [1.0, 4.0])
     assert list(curve.get_ydata()) == [71.0, 74.0]
+
+
+def test_every_patient_is_a_dot_of_its_mean_difference_and_far_ones_have_names():
+    table = matrix.tables()["study"].model_copy(update={"contrasts": (("ours_unet", "joint_plain_unet"),)})
+    gains = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 2.5, "far": 40.0}
+    rows = [
+        {"method": method, "modality": m, "split": split, "seed": 0, "case": case, "patient": case, "structure": name,
+         "grid": "native", "dice": 50 + (method == "ours_unet") * (gain + shift)}
+        for method in table.contrasts[0] for m in ("ct", "mri") for case, gain in gains.items()
+        for split, shift in (("repeat0_fold0", -0.5), ("repeat1_fold0", 0.5)) for name in ("liver", "spleen")
+    ]  # fmt: skip
+    figure = patients_differences(table, pd.DataFrame(rows), "made-up")
+    for axis in figure.axes:
+        dots = axis.lines[0].get_xdata()
+        assert sorted(dots) == pytest.approx(sorted(gains.values()))
+        assert axis.lines[1].get_xdata()[0] == pytest.approx(np.mean(list(gains.values())))
+        assert [text.get_text() for text in axis.texts] == ["far"]
