@@ -31,12 +31,12 @@ browser: .venv/ready ## a page to look at all results that are here (results/bro
 	@$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock $(BROWSER)
 	$(SNAKEMAKE) -- results/browser/index.html
 
-# One split, as the options of `ssc score` name it; data and scale are those of config/config.yaml if left out.
-SPLIT ?= --task abdomen --split draw0
+# One split, as the options of `ssc score` name it.
+SPLIT ?= --task abdomen --split draw0 --data real --scale small
 STEPS ?= 4000
-NNUNET := state/nnunet/$(shell echo '$(SPLIT)' | tr -d '-' | tr ' ' '_')
+NNUNET := state/nnunet/$(shell echo '$(SPLIT) $(STEPS)' | tr -d '-' | tr ' ' '_')
 
-nnunet: .venv/ready ## nnU-Net on a split, in an environment of its own: SPLIT="--task abdomen --split draw0", STEPS=4000
+nnunet: .venv/ready ## nnU-Net on a split, in an environment of its own: see docs/own_data.md
 	@[ -x state/nnunet/venv/bin/nnUNetv2_train ] || { $(PYTHON) -m venv state/nnunet/venv && \
 		state/nnunet/venv/bin/pip install -q torch==2.13.0 nnunetv2==2.8.1; }
 	[ -f $(NNUNET)/nnUNet_raw/Dataset501_Split/dataset.json ] || \

@@ -63,6 +63,8 @@ def plan(data: Path) -> tuple[dict, dict]:
 
 def main() -> None:
     """Plan, train, predict."""
+    if STEPS > EPOCH and STEPS % EPOCH:
+        sys.exit(f"STEPS={STEPS}: expected a multiple of {EPOCH}, the steps of an epoch")
     places = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
     os.environ.update({name: str(FOLDER / name) for name in places})
     (data,) = (FOLDER / "nnUNet_raw").iterdir()

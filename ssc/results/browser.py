@@ -23,12 +23,12 @@ from ssc.errors import RunError
 from ssc.results import viewer
 from ssc.results.tables import DIGITS, MORE_DIGITS, label_of, warning
 from ssc.statistics import METRICS, MORE_METRICS
-from ssc.tasks import tasks
+from ssc.tasks import FOLDER, tasks
 from ssc.whole import whole
 
 Scans = Literal["none", "cases"]
 CELL = [
-    "method", "modality", "structure", "metric", "grid", "mean", "low", "high", "std", "n", "patients", "missed",
+    "method", "modality", "structure", "metric", "grid", "mean", "low", "high", "n", "patients", "missed",
     "difference", "difference_low", "difference_high", "verdict", "published_mean", "data", "scale", "splits", "seed",
 ]  # fmt: skip
 RECORD = ("commit", "seconds", "steps", "parameters", "device", "init", "correspondence")
@@ -50,12 +50,15 @@ class Found:
 
     def files(self, results: Path) -> Iterator[Path]:
         """Every file that decides what the page shows."""
-        yield from self.tables
+        yield from (*self.tables, *sorted(viewer.PAGE.iterdir()), *sorted(FOLDER.glob("*.yaml")))
         for run in self.runs:
             record = _record(run, results)
-            files = (_scores(run, results), record / "run.json", record / "history.csv")
+            learned = results / "learned" / f"{run.key}.npz"
+            files = (_scores(run, results), record / "run.json", record / "history.csv", learned)
             yield from (path for path in files if path.is_file())
             yield from sorted((_scores(run, results).parent / "label_maps").glob("*.nii.gz"))
+        folders = {run.cases_folder(m).relative_to("results") for run in self.runs for m in run.modalities}
+        yield from (path for f in sorted(folders) for path in sorted((results / f / "files").glob("*.nii.gz")))
 
 
 def _known(scores: Iterable[Path]) -> Iterator[matrix.Run]:
@@ -81,8 +84,8 @@ def write_browser(page: Path, files: Path, scans: Scans, results: Path = Path("r
     """
     files.mkdir(parents=True, exist_ok=True)
     scripts = {"niivue.js": viewer.library("niivue"), "tables.js": viewer.library("tables"),
-               "plotly.js": viewer.library("plotly"), "viewer.js": viewer.script("viewer.js"),
-               "browser.js": viewer.script("browser.js")}  # fmt: skip
+               "plotly.js": viewer.library("plotly"),
+               **{name: viewer.script(name) for name in ("viewer.js", "scores.js", "browser.js")}}  # fmt: skip
     found = Found.below(results)
     volumes = {}
     for number, (name, text) in enumerate(_volumes(found.runs, scans, results)):
@@ -92,8 +95,8 @@ def write_browser(page: Path, files: Path, scans: Scans, results: Path = Path("r
         _write(files / name, text)
     _write(files / "tables.css", viewer.package_file("itables", "html/dt_bundle.css").read_text("utf-8"))
     _write(files / "browser.css", viewer.script("browser.css"))
-    _write(files / "data.js", f"const results = {viewer.as_json(_data(found, volumes, scans, results))};\n")
-    warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in _warnings(found.runs, scans))
+    _write(files / "data.js", f"const results = {viewer.as_json(_data(found, volumes, results))};\n")
+    warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in _warnings(found.runs, volumes))
     _write(page, Template(viewer.script("browser.html")).substitute(warnings=warnings, files=html.escape(files.name)))
 
 
@@ -102,19 +105,22 @@ def _write(path: Path, text: str) -> None:
         partial.write_text(text, "utf-8")
 
 
-def _warnings(runs: Sequence[matrix.Run], scans: Scans) -> list[str]:
-    """What stands above everything: where the data are from, and on what terms real scans are shown."""
+def _warnings(runs: Sequence[matrix.Run], volumes: Iterable[str]) -> list[str]:
+    """What stands above everything: where the data are from, and on what terms real volumes may be shown."""
     kinds = {(run.data, run.task) for run in runs}
     lines = list(dict.fromkeys(warning(data, tasks()[task]) for data, task in sorted(kinds)))
-    real = [tasks()[task] for data, task in sorted(kinds) if data == "real"]
-    if real and scans == "cases":
-        for task in real:
-            lines += [f"{task.source(m)}: {row.terms}" for m, row in task.modalities.items() if row.terms]
-        lines.append("This page holds real scans: before you hand it on, see that their terms allow it.")
+    held = sorted({tuple(name.split("/")[2:4]) for name in volumes if name.startswith("real/")})
+    if held:
+        for task, modality in held:
+            row = tasks()[task].modalities[modality]
+            lines.append(f"{tasks()[task].source(modality)}: {row.terms or 'its terms are not known here'}")
+        lines.append(
+            "This page holds scans or label maps of patients: see that their terms allow it before you hand it on."
+        )
     return lines
 
 
-def _data(found: Found, volumes: dict[str, str], scans: Scans, results: Path) -> dict[str, Any]:
+def _data(found: Found, volumes: dict[str, str], results: Path) -> dict[str, Any]:
     """Everything but volumes, as the page's scripts read it."""
     of_tables = {name: table for name, table in matrix.tables().items() if name in {p.stem for p in found.tables}}
     trained = {run.variant for run in found.runs}
@@ -133,7 +139,6 @@ def _data(found: Found, volumes: dict[str, str], scans: Scans, results: Path) ->
         "runs": [_run(run, results) for run in found.runs],
         "scores": _all_scores(found.runs, results),
         "volumes": volumes,
-        "scans": scans == "cases",
     }  # fmt: skip
 
 
@@ -146,15 +151,15 @@ def _table(table: matrix.Table, path: Path) -> dict[str, Any]:
 
 
 def _run(run: matrix.Run, results: Path) -> dict[str, Any]:
-    """A run, its record and its training's history."""
+    """A run with its configured seed, its record and its training's history."""
     folder = _record(run, results)
     record = json.loads((folder / "run.json").read_text("utf-8")) if (folder / "run.json").is_file() else {}
     made = {"key": run.key, "data": run.data, "scale": run.scale, "task": run.task, "split": run.split,
-            "seed": run.seed, "method": run.variant, "modalities": run.modalities,
+            "seed": run.seed - matrix.repeat_of(run.split), "method": run.variant, "modalities": run.modalities,
             **{name: record.get(name) for name in RECORD}}  # fmt: skip
     if (folder / "history.csv").is_file():
-        history = pd.read_csv(folder / "history.csv")
-        made["history"] = {"columns": list(history), "rows": _plain(history.map(lambda x: float(f"{x:.4g}")))}
+        history = pd.read_csv(folder / "history.csv").set_index("step").map(lambda x: float(f"{x:.4g}")).reset_index()
+        made["history"] = {"columns": list(history), "rows": _plain(history)}
     learned = results / "learned" / f"{run.key}.npz"
     if learned.is_file():
         with np.load(learned) as arrays:

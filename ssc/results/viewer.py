@@ -22,7 +22,7 @@ import SimpleITK as sitk
 
 from ssc.data.nifti import read_nifti
 from ssc.data.reading import read_image
-from ssc.data.scan import check_same_geometry
+from ssc.data.scan import LABEL_ROUNDING, check_same_geometry
 from ssc.errors import DataError, UserError
 from ssc.tasks import Structure, Task
 
@@ -107,11 +107,20 @@ def view(labels: Path, scan: Path, truth: Path | None, task: Task | None, modali
     maps = {}
     for name, path in {"prediction": labels, "truth": truth}.items():
         if path is not None:
-            maps[name] = read_nifti(path).image
+            maps[name] = _labels(path)
             check_same_geometry(image, maps[name], str(path))
     if truth and task and modality:
         maps["truth"] = _translated(maps["truth"], task.values(modality))
     return view_page(f"{labels.name} on {scan.name}", image, maps, structures_of(task.structures) if task else [])
+
+
+def _labels(path: Path) -> sitk.Image:
+    """A label map. Raises DataError where it holds what is no label."""
+    image = read_nifti(path).image
+    array = sitk.GetArrayViewFromImage(image)
+    if (np.abs(array - np.round(array)) > LABEL_ROUNDING).any() or array.min() < -LABEL_ROUNDING:
+        raise DataError(f"{path}: holds fractions or negative values, expected labels from 0 on. Is it the right file?")
+    return _like(np.round(array), image)
 
 
 def _translated(labels: sitk.Image, values: Sequence[tuple[int, int]]) -> sitk.Image:

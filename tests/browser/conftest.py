@@ -1,6 +1,7 @@
 """A results folder with the kept scores and a few made-up volumes, and Chromium to look at it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,16 +54,27 @@ def page_folder(tmp_path_factory):
             maps = results / run.predictions("test").relative_to("results") / "label_maps"
             maps.mkdir(exist_ok=True)
             sitk.WriteImage(blocks(2 * shift), str(maps / f"ct_{case}.nii.gz"))
-    _rename(results / runs[1].predictions("test").relative_to("results") / "scores.csv")
+    _plant(results / runs[1].predictions("test").relative_to("results") / "scores.csv", "case")
+    _plant(results / "tables/table7.csv", "structure")
+    _second_seed(runs[0], results)
     write_browser(results / "browser/index.html", results / "browser/files", "cases", results)
     return results / "browser"
 
 
-def _rename(scores: Path) -> None:
-    """Another case's id becomes an evil text."""
-    rows = pd.read_csv(scores, dtype={"case": str})
-    rows.loc[rows["case"] == rows["case"].iloc[-1], "case"] = EVIL
-    rows.to_csv(scores, index=False)
+def _plant(path: Path, column: str) -> None:
+    """The first of the texts in a column becomes an evil one."""
+    rows = pd.read_csv(path, dtype={"case": str})
+    rows.loc[rows[column] == rows[column].iloc[0], column] = EVIL
+    rows.to_csv(path, index=False)
+
+
+def _second_seed(run: matrix.Run, results: Path) -> None:
+    """A run of seed 1, which no table rests on."""
+    other = replace(run, seed=1)
+    for path in (run.folder, run.predictions("test").parent):
+        made = Path(str(path).replace("seed0", "seed1"))
+        shutil.copytree(results / path.relative_to("results"), results / made.relative_to("results"))
+    assert (results / other.predictions("test").relative_to("results") / "scores.csv").is_file()
 
 
 @pytest.fixture(scope="session")
@@ -74,9 +86,15 @@ def chromium():
 
 
 @pytest.fixture
-def opened(chromium):
-    """Opens a file in a new page. Afterwards: no error on the console, no request off the machine, nothing evil."""
-    faults, pages = [], []
+def faults():
+    """Errors on the console, and requests off the machine."""
+    return []
+
+
+@pytest.fixture
+def opened(chromium, faults):
+    """Opens a file in a new page. Afterwards: no fault, nothing evil."""
+    pages = []
 
     def open_file(path: Path, fragment: str = "", width: int = 1280, **options):
         page = chromium.new_page(viewport={"width": width, "height": 900}, **options)

@@ -1,10 +1,12 @@
 """The results browser, used as a reader would."""
 
 import io
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 from conftest import EVIL, KEPT, blocks
 from PIL import Image
 
@@ -108,11 +110,72 @@ def test_training_curves_of_chosen_runs(page_folder, opened):
 
 
 def test_names_are_texts(page_folder, opened):
-    page = _shown(opened(page_folder / "index.html", "#view=patients"), "patients")
-    page.wait_for_selector("#patient-plot .scatterlayer path.point")
-    page.goto(page.url.replace("patients", "tables&table=controls"))
-    page.locator("tbody tr:has-text('U-Net') td:nth-child(7) button").first.click()
+    """An evil case and an evil structure, in lists, headings and at a dot."""
+    page = _shown(opened(page_folder / "index.html", "#view=tables&table=table7"), "tables")
+    assert EVIL.upper() in page.locator("#table thead").inner_text().upper()
+    page.goto(page.url.replace("table7", "controls"))
+    page.locator("tbody tr:has-text('U-Net') td:nth-child(6) button").click()
     assert EVIL.upper() in page.locator("#cell").inner_text().upper()
+    page = _shown(opened(page_folder / "index.html", "#view=patients&table=controls"), "patients")
+    page.wait_for_selector("#patient-plot .scatterlayer path.point")
+    texts = page.evaluate("document.querySelector('#patient-plot').data.flatMap((trace) => trace.text)")
+    evil = [text for text in texts if "script" in text]
+    assert evil and not any("<" in text for text in evil)
+
+
+def test_a_canvas_holds_one_case_however_fast_cases_change(page_folder, opened):
+    address = "#view=cases&b=real/small/abdomen/draw0/seed0/unet&case=real/small/abdomen/ct/"
+    page = _shown(opened(page_folder / "index.html", f"{address}0002"), "cases")
+    page.wait_for_selector("#viewer[data-shown]", timeout=SLOW)
+    page.evaluate(f"for (const id of ['0004', '0008', '0004', '0008']) location.hash = '{address}' + id")
+    page.wait_for_function("document.querySelector('#viewer').dataset.shown.endsWith('0008')", timeout=SLOW)
+    page.wait_for_timeout(1000)
+    assert page.evaluate("viewer.nv.volumes.length") == 5  # scan, truth, A, B, disagreement
+    assert page.locator("#case-controls select").first.input_value().endswith("0008")
+    assert page.locator("#fault").is_hidden()
+
+
+def test_controls_keep_what_was_chosen(page_folder, opened):
+    page = _shown(opened(page_folder / "index.html", "#view=cases&case=real/small/abdomen/ct/0002"), "cases")
+    page.wait_for_selector("#viewer[data-shown]", timeout=SLOW)
+    page.locator("[data-name=show]").select_option("axial")
+    page.locator("[data-name=outlines]").check()
+    b = page.locator("[data-name=B]").input_value()
+    page.locator("[data-name=next]").press("Enter")
+    page.wait_for_function("!document.querySelector('#viewer').dataset.shown.endsWith('0002')", timeout=SLOW)
+    assert (
+        page.locator("[data-name=show]").input_value() == "axial" and page.locator("[data-name=outlines]").is_checked()
+    )
+    assert page.locator("[data-name=B]").input_value() == b
+    assert page.evaluate("document.activeElement.dataset.name") == "next"
+
+
+def test_a_file_that_is_missing_is_said(page_folder, opened, tmp_path, faults):
+    shutil.copytree(page_folder, tmp_path / "copy")
+    for file in (tmp_path / "copy/files").glob("case_*.js"):
+        file.unlink()
+    page = opened(tmp_path / "copy/index.html", "#view=cases&case=real/small/abdomen/ct/0002")
+    page.wait_for_selector("#fault:visible", timeout=SLOW)
+    assert "is not beside the page" in page.locator("#fault").inner_text() and page.locator("canvas").is_hidden()
+    faults.clear()  # the web browser's own words on it
+
+
+@pytest.mark.parametrize("metric", ["dice", "asd"])
+def test_a_dot_opens_its_worst_case(page_folder, opened, metric):
+    page = _shown(opened(page_folder / "index.html", f"#view=patients&table=table6&metric={metric}"), "patients")
+    page.wait_for_selector("#patient-plot .scatterlayer path.point")
+    scores = pd.concat(
+        pd.read_csv(path, dtype={"case": str}).assign(split=path.parts[-5])
+        for path in page_folder.parent.glob("predictions/real/small/abdomen/draw?/seed0/ours/test/scores.csv")
+    )
+    column = {"dice": "dice", "asd": "asd_mm"}[metric]
+    means = scores.query("grid == 'native' and modality == 'ct' and case == '0027'").groupby("split")[column].mean()
+    worst = means.idxmin() if metric == "dice" else means.idxmax()
+    traces = page.evaluate("document.querySelector('#patient-plot').data")
+    (trace,) = [trace for trace in traces if trace["text"][0].startswith("CT 0027:")]
+    place = trace["x"].index("Ours (w/ CR)")
+    assert trace["customdata"][place][1] == f"real/small/abdomen/{worst}/seed0/ours"
+    assert trace["y"][place] == pytest.approx(means.mean(), abs=2e-3)
 
 
 def test_everything_can_be_reached_with_the_keyboard(page_folder, opened):
@@ -125,6 +188,10 @@ def test_everything_can_be_reached_with_the_keyboard(page_folder, opened):
     page.locator("td button").first.focus()
     page.keyboard.press("Enter")
     assert page.locator("#cell h2").count() == 1
+    page.locator("[data-name=metric]").focus()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("location.hash.includes('metric=asd')")
+    assert page.evaluate("document.activeElement.dataset.name") == "metric"
 
 
 @pytest.mark.parametrize("view", ["tables", "patients", "cases", "training"])
@@ -138,11 +205,20 @@ def test_a_narrow_screen_is_enough(page_folder, opened, view, scheme):
     assert (lightness[0] < 60 and lightness[1] > 200) == (scheme == "light")
 
 
-def test_a_page_of_one_scan(tmp_path, opened):
-    page = viewer.view_page(f"a{EVIL}", blocks(), {"prediction": blocks(2), "truth": blocks()}, [])
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "PIL"])
+def test_a_page_of_one_scan(tmp_path, opened, orientation):
+    """It opens in the middle of what is labelled, here a block aside of the scan's middle."""
+    labels = blocks()
+    labels[:, 16:, :] = 0  # the front half
+    labels[16:, :, :] = 0
+    labels[8:16, 8:16, 8:14] = 4
+    scan, labels = (sitk.DICOMOrient(image, orientation) for image in (blocks(), labels))
+    page = viewer.view_page(f"a{EVIL}", scan, {"prediction": labels, "truth": labels}, [])
     (tmp_path / "view.html").write_text(page, "utf-8")
     shown = opened(tmp_path / "view.html")
     shown.wait_for_selector("body[data-ready]", timeout=SLOW)
     assert EVIL in shown.locator("h1").inner_text()
-    assert _of_hue(_colours(shown), viewer.COLOURS[0]) > 100
+    assert _of_hue(_colours(shown), viewer.COLOURS[3]) > 100
+    assert "prediction: label 4" in shown.locator("#place").inner_text()
+    assert shown.locator(".canvas").bounding_box()["height"] == shown.locator("canvas").bounding_box()["height"] > 500
     assert shown.locator("#legend li").all_text_contents() == [f" label {n}" for n in (1, 2, 3, 4)]

@@ -60,7 +60,7 @@ def test_no_text_can_end_a_script():
 def test_numbers_of_the_page_are_those_of_the_tables_and_scores():
     found = browser.Found.below(KEPT)
     assert {path.stem for path in found.tables} == {"table2", "table6", "table7", "controls"}
-    data = browser._data(found, {}, "none", KEPT)
+    data = browser._data(found, {}, KEPT)
     assert data["tables"][0]["labels"]["ours"] == "Ours (w/ CR)"
     scores = pd.DataFrame(data["scores"]["rows"], columns=data["scores"]["columns"])
     runs = [i for i, run in enumerate(data["runs"]) if run["method"] == "ours" and run["split"].startswith("draw")]
@@ -83,8 +83,25 @@ def test_real_scans_are_on_the_page_only_where_the_configuration_says_so(tmp_pat
     volumes = json.loads(text.removeprefix(f"loaded({json.dumps(name)}, ").removesuffix(");\n"))
     assert name == f"real/small/abdomen/ct/{case}" and (volumes["scan"] is not None) == shown
     assert volumes["truth"] and not volumes["maps"]
-    warnings = " ".join(browser._warnings([run], scans))
-    assert all((tasks()["abdomen"].modalities[m].terms in warnings) == shown for m in ("ct", "mri"))
+    warnings = " ".join(browser._warnings([run], [name]))
+    terms = {m: row.terms for m, row in tasks()["abdomen"].modalities.items()}
+    assert (
+        terms["ct"] in warnings and terms["mri"] not in warnings
+    )  # of what is there: a truth is a part of its archive
+    assert not any(text in " ".join(browser._warnings([run], [])) for text in terms.values())
+
+
+def test_what_decides_the_page_is_listed(tmp_path):
+    run = matrix.Run("phantom", "smoke", "abdomen", "draw0", 0, "ours", None)
+    scores = tmp_path / run.predictions("test").relative_to("results") / "scores.csv"
+    made = [scores, scores.parent / "label_maps/ct_0002.nii.gz", tmp_path / "learned" / f"{run.key}.npz",
+            tmp_path / run.folder.relative_to("results") / "history.csv",
+            tmp_path / run.cases_folder("ct").relative_to("results") / "files/0002_label.nii.gz"]  # fmt: skip
+    for path in made:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    listed = set(browser.Found.below(tmp_path).files(tmp_path))
+    assert {*made, viewer.PAGE / "browser.js", ROOT / "config/tasks/abdomen.yaml"} <= listed
 
 
 def test_a_library_that_is_not_installed_is_named(monkeypatch):
@@ -139,6 +156,13 @@ class TestView:
                    str(files / "page.html")]  # fmt: skip
         assert main(command) == 1 and "size" in capsys.readouterr().err
         assert not (files / "page.html").exists()
+
+    @pytest.mark.parametrize("value", [1.5, -1.0])
+    def test_what_is_no_label_is_refused(self, files, capsys, value):
+        sitk.WriteImage(_image(np.full((6, 6, 6), value, np.float32)), str(files / "labels.nii.gz"))
+        command = ["view", str(files / "labels.nii.gz"), "--scan", str(files / "scan.nii.gz"), "--save",
+                   str(files / "page.html")]  # fmt: skip
+        assert main(command) == 1 and "expected labels from 0 on" in capsys.readouterr().err
 
     def test_nothing_labelled_is_said(self):
         empty = _image(np.zeros((4, 4, 4), np.uint8))

@@ -106,9 +106,7 @@ def test_an_edit_of_code_runs_exactly_what_it_decides(made, file, jobs):
 
 
 def test_the_browser_is_made_of_what_is_there(made):
-    assert made.jobs("snakemake results/browser/index.html") == {"browser": 1}
-    (made.folder / "results/runs/phantom/smoke/abdomen/draw0/seed0/ours/settings.json").touch()
-    assert made.jobs("snakemake results/browser/index.html") == {"browser": 1}
+    assert made.jobs("snakemake results/browser/index.html") == {"browser": 1}  # it trains nothing
 
 
 def test_touching_files_runs_nothing(made):

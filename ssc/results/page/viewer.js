@@ -12,6 +12,8 @@ class Viewer {
     this.onPlace = onPlace;
     this.layers = [];
     this.opacity = 0.6;
+    this.outlined = false;
+    this.shown = LAYOUTS[0];
     this.nv = new Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [1, 1, 1, 0.5],
@@ -75,10 +77,12 @@ class Viewer {
   }
 
   outline(outlined) {
+    this.outlined = outlined;
     this.nv.setAtlasOutline(outlined ? 1 : 0);
   }
 
   layout(name) {
+    this.shown = name;
     this.nv.setSliceType([3, 0, 1, 2, 4][LAYOUTS.indexOf(name)]); // NiiVue: axial, coronal, sagittal, multiplanar, render
   }
 
@@ -102,10 +106,10 @@ class Viewer {
   // The crosshair into the middle of what the first layer labels.
   centre() {
     const { volume } = this.layers[0];
-    const [, width, height] = volume.hdr.dims;
+    const [, width, height] = volume.dimsRAS; // NiiVue counts voxels to the right, front and head, however they are stored
     const sum = [0, 0, 0];
     let count = 0;
-    volume.img.forEach((value, i) => {
+    volume.img2RAS().forEach((value, i) => {
       if (value === 0) return;
       count += 1;
       sum[0] += i % width;
@@ -161,7 +165,7 @@ const select = (label, options, chosen, onchange) =>
     `${label} `,
     make(
       "select",
-      { onchange: (event) => onchange(event.target.value) },
+      { "data-name": label, onchange: (event) => onchange(event.target.value) },
       ...options.map(([value, text]) => make("option", { value, selected: value === chosen }, text)),
     ),
   );
@@ -175,7 +179,7 @@ const slider = (label, [min, max], value, oninput) =>
   );
 
 const box = (label, checked, onchange) =>
-  make("label", {}, make("input", { type: "checkbox", checked, onchange: (event) => onchange(event.target.checked) }), ` ${label}`);
+  make("label", {}, make("input", { type: "checkbox", "data-name": label, checked, onchange: (event) => onchange(event.target.checked) }), ` ${label}`);
 
 // What a viewer can do, as controls. Layers get the keys that their entry names.
 function viewerControls(viewer, place) {
@@ -193,19 +197,22 @@ function viewerControls(viewer, place) {
       "fieldset",
       {},
       make("legend", {}, "look"),
-      select("show", LAYOUTS.map((name) => [name, name]), LAYOUTS[0], (name) => viewer.layout(name)),
+      select("show", LAYOUTS.map((name) => [name, name]), viewer.shown, (name) => viewer.layout(name)),
       slider("opacity", [0, 1], viewer.opacity, (value) => viewer.setOpacity(value)),
-      box("outlines", false, (outlined) => viewer.outline(outlined)),
+      box("outlines", viewer.outlined, (outlined) => viewer.outline(outlined)),
       slider("darkest", viewer.range, low, windowed("low")),
       slider("brightest", viewer.range, high, windowed("high")),
     ),
   );
 }
 
+// Whether a key is meant for the control that has the focus, or for the web browser.
+const typing = ({ target, ctrlKey, metaKey, altKey }) =>
+  ctrlKey || metaKey || altKey || target.tagName === "SELECT" || (target.tagName === "INPUT" && target.type !== "checkbox");
+
 // Keys of a viewer on the page: arrows for slices, letters for layers. Returns whether the key was one of them.
 function viewerKey(viewer, event, place) {
-  if (["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName) && event.key.startsWith("Arrow")) return false;
-  if (event.ctrlKey || event.metaKey || event.altKey) return false;
+  if (typing(event)) return false;
   const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
   const checkbox = [...place.querySelectorAll("input[data-key]")].find((input) => input.dataset.key === event.key);
   if (step) viewer.move(step);
@@ -222,4 +229,4 @@ const legend = (structures) =>
     return make("li", {}, patch, ` ${label}`);
   });
 
-Object.assign(globalThis, { Viewer, viewerControls, viewerKey, legend, make, select, slider, box }); // for other scripts
+Object.assign(globalThis, { Viewer, viewerControls, viewerKey, typing, legend, make, select, slider, box }); // for others
