@@ -19,7 +19,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from ssc import matrix
 from ssc.data.preprocess import case_file
 from ssc.results.tables import warning
-from ssc.results.viewer import structures_of
 from ssc.tasks import tasks
 from ssc.whole import whole
 
@@ -78,9 +77,10 @@ Image(root / "results/figures/figure4_$task.png", width=1100)
 %%text
 Another case, to scroll through (all of them: `snakemake results/browser/index.html`):
 %%code
-from ssc.results.viewer import widget
+from ssc.results.viewer import structures_of, widget
+from ssc.tasks import tasks
 
-widget(root / "$scan", root / "$labels", $colours)
+widget(root / "$scan", root / "$labels", structures_of(tasks()["$task"].structures))
 %%text
 ## Case by case
 
@@ -244,7 +244,6 @@ def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
         count=len(runs),
         scan=case_file(shown.cases_folder(modality), case, "image"),
         labels=shown.predictions("test") / f"label_maps/{modality}_{case}.nii.gz",
-        colours=_literal(structures_of(task.structures)),
         scores=_literal([f"{run.predictions('test')}/scores.csv" for run in runs if run.variant == "ours"]),
         histories=_literal({matrix.variants()[run.variant].label: f"{run.folder}/history.csv" for run in drawn}),
     )
@@ -279,6 +278,6 @@ def _notebook(text: str) -> nbformat.NotebookNode:
     return new_notebook(cells=cells, metadata=metadata)
 
 
-def _literal(value: list[Any] | dict[str, Any]) -> str:
+def _literal(value: list[str] | dict[str, Any]) -> str:
     """A Python literal, one entry a line (that of JSON, for strings)."""
     return json.dumps(value, indent=4)
