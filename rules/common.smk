@@ -1,4 +1,5 @@
 # Settings, wildcards and the few helpers that more than one rule file needs.
+import hashlib
 import json
 import os
 import shlex
@@ -294,3 +295,14 @@ def figure4_spec(wildcards):
 def first_of_ours(task):
     """The run of Ours on the first split of a task."""
     return next(run for run in main_runs(task) if run.variant == "ours")
+
+
+def browser_state(wildcards):
+    """A digest of every file that decides what the page shows, by size and time, so that a change draws it anew."""
+    from ssc.results.browser import Found
+
+    if STORED:
+        raise WorkflowError("the browser shows results in this folder: fetch them from the storage first")
+    states = {str(path): path.stat() for path in Found.below(Path("results")).files(Path("results"))}
+    text = "".join(f"{path} {state.st_size} {state.st_mtime_ns}\n" for path, state in states.items())
+    return hashlib.sha256(text.encode()).hexdigest()
