@@ -89,3 +89,21 @@ def test_validation_scores_what_the_network_finds_against_the_truth():
     training.validation = {"ct": [(torch.rand(1, 4, 8, 8), half), (torch.rand(1, 4, 8, 8), none)]}
     row = training.validate()
     assert row == pytest.approx({"dice_ct_liver": 75.0, "dice_ct_spleen": 0.0, "dice": 37.5})
+
+
+def test_validations_lie_evenly_over_the_training_and_at_its_end(tmp_path):
+    training = Training.__new__(Training)
+    training.settings = SimpleNamespace(optimiser=CHOICE.model_copy(update={"steps": 10, "validations": 4}))
+    training.run, training.step, training.seconds, training.history = SimpleNamespace(key="run"), 0, 0.0, []
+    training.scheduler = SimpleNamespace(get_last_lr=lambda: [0.1])
+    training.embedding_cosines = dict
+    training.validate = lambda: {"dice": 50.0}
+    training.save = lambda *_: None
+
+    def advance():
+        training.step += 1
+        return {}
+
+    training.advance = advance
+    training.finish({}, tmp_path / "save")
+    assert [row["step"] for row in training.history if "dice" in row] == [2, 5, 8, 10]
