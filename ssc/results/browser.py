@@ -85,7 +85,7 @@ def write_browser(page: Path, files: Path, scans: Scans, results: Path = Path("r
     files.mkdir(parents=True, exist_ok=True)
     scripts = {"niivue.js": viewer.library("niivue"), "tables.js": viewer.library("tables"),
                "plotly.js": viewer.library("plotly"),
-               **{name: viewer.script(name) for name in ("viewer.js", "scores.js", "browser.js")}}  # fmt: skip
+               **{name: viewer.page_part(name) for name in ("viewer.js", "scores.js", "browser.js")}}  # fmt: skip
     found = Found.below(results)
     volumes = {}
     for number, (name, text) in enumerate(_volumes(found.runs, scans, results)):
@@ -94,10 +94,12 @@ def write_browser(page: Path, files: Path, scans: Scans, results: Path = Path("r
     for name, text in scripts.items():
         _write(files / name, text)
     _write(files / "tables.css", viewer.package_file("itables", "html/dt_bundle.css").read_text("utf-8"))
-    _write(files / "browser.css", viewer.script("browser.css"))
+    _write(files / "browser.css", viewer.page_part("browser.css"))
     _write(files / "data.js", f"const results = {viewer.as_json(_data(found, volumes, results))};\n")
     warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in _warnings(found.runs, volumes))
-    _write(page, Template(viewer.script("browser.html")).substitute(warnings=warnings, files=html.escape(files.name)))
+    _write(
+        page, Template(viewer.page_part("browser.html")).substitute(warnings=warnings, files=html.escape(files.name))
+    )
 
 
 def _write(path: Path, text: str) -> None:

@@ -22,8 +22,9 @@ import SimpleITK as sitk
 
 from ssc.data.nifti import read_nifti
 from ssc.data.reading import read_image
-from ssc.data.scan import LABEL_ROUNDING, check_same_geometry
+from ssc.data.scan import check_same_geometry, map_labels
 from ssc.errors import DataError, UserError
+from ssc.proposal import COLOURS
 from ssc.tasks import Structure, Task
 
 PAGE = Path(__file__).with_name("page")
@@ -33,7 +34,6 @@ LIBRARIES = {
     "tables": ("itables", "html/dt_bundle.js", r"(\w+) as default", "DataTable"),
     "plotly": ("plotly", "package_data/plotly.min.js", None, None),
 }
-COLOURS = ("#f0e442", "#d55e00", "#009e73", "#56b4e9", "#cc79a7", "#e69f00", "#0072b2")  # Okabe and Ito's
 
 
 def library(name: str) -> str:
@@ -104,32 +104,19 @@ def view(labels: Path, scan: Path, truth: Path | None, task: Task | None, modali
     Without a task both have the same values.
     """
     image = read_image(scan).image
-    maps = {}
-    for name, path in {"prediction": labels, "truth": truth}.items():
-        if path is not None:
-            maps[name] = _labels(path)
-            check_same_geometry(image, maps[name], str(path))
-    if truth and task and modality:
-        maps["truth"] = _translated(maps["truth"], task.values(modality))
+    maps = {"prediction": _labels(labels, image)}
+    if truth:
+        maps["truth"] = _labels(truth, image, task.values(modality) if task else None)
     return view_page(f"{labels.name} on {scan.name}", image, maps, structures_of(task.structures) if task else [])
 
 
-def _labels(path: Path) -> sitk.Image:
-    """A label map. Raises DataError where it holds what is no label."""
-    image = read_nifti(path).image
-    array = sitk.GetArrayViewFromImage(image)
-    if (np.abs(array - np.round(array)) > LABEL_ROUNDING).any() or array.min() < -LABEL_ROUNDING:
-        raise DataError(f"{path}: holds fractions or negative values, expected labels from 0 on. Is it the right file?")
-    return _like(np.round(array), image)
-
-
-def _translated(labels: sitk.Image, values: Sequence[tuple[int, int]]) -> sitk.Image:
-    """Our values of a label map: 1 for those from the first value of ``values`` to its last, and so on; else 0."""
-    given = sitk.GetArrayViewFromImage(labels)
-    ours = np.zeros(given.shape, np.uint8)
-    for value, (first, last) in enumerate(values, start=1):
-        ours[(given >= first) & (given <= last)] = value
-    return _like(ours, labels)
+def _labels(path: Path, scan: sitk.Image, values: list[tuple[int, int]] | None = None) -> sitk.Image:
+    """A label map of a scan; ``values``: first and last value there of our labels 1, 2, …, if they are not the same."""
+    given = read_nifti(path).image
+    check_same_geometry(scan, given, str(path))
+    array = sitk.GetArrayViewFromImage(given)
+    values = values or [(value, value) for value in range(1, min(255, round(float(array.max()))) + 1)]
+    return _like(map_labels(array, values, str(path), [(0, 255)]), given)
 
 
 def view_page(title: str, scan: sitk.Image, maps: Mapping[str, sitk.Image], structures: list[dict[str, str]]) -> str:
@@ -147,11 +134,11 @@ def view_page(title: str, scan: sitk.Image, maps: Mapping[str, sitk.Image], stru
         "scan": image_text(scan),
         "layers": [{"name": name, "data": label_text(labels, scan)} for name, labels in maps.items()],
     }
-    scripts = [library("niivue"), script("viewer.js"), f"const shown = {as_json({'structures': named, **volumes})};",
-               script("view.js")]  # fmt: skip
-    return Template((PAGE / "view.html").read_text("utf-8")).substitute(
+    scripts = [library("niivue"), page_part("viewer.js"), f"const shown = {as_json({'structures': named, **volumes})};",
+               page_part("view.js")]  # fmt: skip
+    return Template(page_part("view.html")).substitute(
         title=html.escape(title),
-        style=(PAGE / "browser.css").read_text("utf-8"),
+        style=page_part("browser.css"),
         scripts="\n".join(f"<script>{text}</script>" for text in scripts),
     )
 
@@ -173,6 +160,6 @@ def widget(scan: Path, labels: Path, structures: list[dict[str, str]]) -> Any:
     return viewer
 
 
-def script(name: str) -> str:
-    """A script of this project's own page."""
+def page_part(name: str) -> str:
+    """A file of this project's own pages."""
     return (PAGE / name).read_text("utf-8")

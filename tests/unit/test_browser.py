@@ -162,7 +162,7 @@ class TestView:
         sitk.WriteImage(_image(np.full((6, 6, 6), value, np.float32)), str(files / "labels.nii.gz"))
         command = ["view", str(files / "labels.nii.gz"), "--scan", str(files / "scan.nii.gz"), "--save",
                    str(files / "page.html")]  # fmt: skip
-        assert main(command) == 1 and "expected labels from 0 on" in capsys.readouterr().err
+        assert main(command) == 1 and f"label has value {value:g}, expected" in capsys.readouterr().err
 
     def test_nothing_labelled_is_said(self):
         empty = _image(np.zeros((4, 4, 4), np.uint8))

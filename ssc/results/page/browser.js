@@ -139,7 +139,8 @@ function showCell(table, row, shown) {
   const at = columns(table.columns);
   const { digits, column, label: words } = metric(shown);
   const [method, modality, structure, grid] = ["method", "modality", "structure", "grid"].map((name) => row[at[name]]);
-  const fits = (run) => run.method === method && runsOf(table)(run);
+  const listed = runsOf(table);
+  const fits = (run) => run.method === method && listed(run);
   const scores = meansOf(scoresOf({ fits, modality: modality === "overall" ? null : modality, structure, grid, column }));
   scores.sort(worstFirst(shown));
   const title = `${table.labels[method]}: ${headingOf(table, modality, structure)}, ${words}, ${scores.length} results`;

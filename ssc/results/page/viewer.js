@@ -7,7 +7,6 @@ const DISAGREEMENT = "#ff00ff"; // unlike any structure's colour
 class Viewer {
   // canvas: of the page; structures: [{label, colour}] of the values 1, 2, …; onPlace(text): where the crosshair is
   constructor(canvas, structures, onPlace) {
-    this.canvas = canvas;
     this.structures = structures;
     this.onPlace = onPlace;
     this.layers = [];
