@@ -252,10 +252,14 @@ def _low(table: matrix.Table, means: pd.DataFrame) -> list[Section]:
     methods = [method for method in table.methods if method in dice.index]
     columns = {"Method": [label_of(table, method) for method in methods]}
     for modality in tasks()[table.task].modalities:
-        rows = [dice.loc[(method, modality)] for method in methods]
+        rows = [row for _, row in dice.reindex([(m, modality) for m in methods]).iterrows()]  # one may lack a modality
         columns[f"{modality.upper()}, lower quartile"] = [number(row["lower_quartile"], 1) for row in rows]
-        columns[f"{modality.upper()}, worst (case)"] = [f"{number(r['worst'], 1)} ({r['worst_case']})" for r in rows]
+        columns[f"{modality.upper()}, worst (case)"] = [_worst(row) for row in rows]
     return [Section(f"Dice (%) of single results, on {GRIDS['native']}: how low it is", pd.DataFrame(columns))]
+
+
+def _worst(row: pd.Series) -> str:
+    return "–" if pd.isna(row["worst"]) else f"{number(row['worst'], 1)} ({row['worst_case']})"
 
 
 def _more(table: matrix.Table, means: pd.DataFrame) -> list[Section]:
