@@ -14,6 +14,7 @@ own kept results; of several the one with most power. No torch.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -35,9 +36,11 @@ SPOKEN = {
 NO_RULE = "undecided: no rule holds"
 PRINTED = 1.8  # points that the paper prints for its consistency terms (Table 6): what a rule's power is compared at
 FLIPS, SIMULATIONS, BLOCK = 1999, 2000, 2000
+Noise = tuple[tuple[float, float, float], ...]
 # Variance of a difference of two methods' Dice (points²) of one patient: of the patient, of the pair of trainings, of
-# the rest. Means over the 28 pairs of Table 6's methods, five draws of real scans, small scale, by moments
-# (docs/results/real_small; `components`); negative ones are 0. Modalities of other tasks have the wider one.
+# the rest; in a Noise, of each modality. Means over the 28 pairs of Table 6's methods, five draws of real scans, small
+# scale, by moments (docs/results/real_small; `components`); negative ones are 0. Modalities of other tasks have the
+# wider one.
 NOISE = {"ct": (0.0, 0.41, 5.32), "mri": (0.0, 3.61, 17.4)}
 OTHERS_NOISE = NOISE["mri"]
 
@@ -79,6 +82,16 @@ class Rule:
             f"{SPOKEN[self.name]}, by simulation wrong in {100 * wrong:.1f} % of families without a "
             f"difference, and finding {PRINTED:g} points in {100 * right:.0f} %"
         )
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A contrast by a mixed model: difference, 95 % interval and p, by the normal distribution; NaN: no fit."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
 
 
 @dataclass(frozen=True)
@@ -136,6 +149,34 @@ def contrast(differences: pd.DataFrame, tested_share: float) -> Found:
         {name: float(p) for name, p in p_values(results, tested_share).items()},
         {name: max(float(p[name]) for p in equivalent) for name in equivalent[0]},
     )
+
+
+def mixed(differences: pd.DataFrame) -> Mixed:
+    """The overall difference with patients and trainings as crossed random effects, by REML (statsmodels).
+
+    A mean a modality is fixed; ``differences`` as from ``paired``. A patient is one modality's.
+    """
+    from statsmodels.regression.mixed_linear_model import MixedLM
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning  # takes a second, and few commands need it
+
+    rows = differences.assign(
+        person=differences["modality"] + " " + differences["patient"].astype(str),
+        training=differences["split"].astype(str) + " " + differences["seed"].astype(str),
+    )
+    effects = {name: f"0 + C({name})" for name in ("person", "training") if rows[name].duplicated().any()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a variance of 0 lies on the edge
+        model = MixedLM.from_formula(
+            "difference ~ 0 + C(modality)", rows, groups=np.ones(len(rows)), re_formula="0", vc_formula=effects
+        )
+        fit = model.fit(reml=True)
+    if not fit.converged:
+        return Mixed(*[float("nan")] * 4)
+    share = np.full(model.k_fe, 1 / model.k_fe)
+    mean = float(share @ fit.fe_params)
+    error = float(np.sqrt(share @ fit.cov_params().iloc[: model.k_fe, : model.k_fe] @ share))
+    width = float(stats.norm.ppf(0.975)) * error
+    return Mixed(mean, mean - width, mean + width, float(2 * stats.norm.sf(abs(mean) / error)))
 
 
 def _dense(differences: pd.DataFrame) -> list[Results]:
@@ -264,7 +305,7 @@ def holm(values: Sequence[float]) -> list[float]:
 @cache
 def rule_of(design: Design, family: int) -> Rule:
     """The rule of most power whose families of so many contrasts without a difference have few false positives."""
-    found = p_values(_without_difference(design, family), design.tested_share)
+    found = p_values(_without_difference(design, family, _noise(design)), design.tested_share)
     shares = {
         name: float((p.reshape(SIMULATIONS, family).min(axis=1) * family <= LEVEL).mean())  # Holm's first step
         for name, p in found.items()
@@ -274,17 +315,20 @@ def rule_of(design: Design, family: int) -> Rule:
     return Rule(max(kept, key=chances.get, default=None), shares, chances)
 
 
+def _noise(design: Design) -> Noise:
+    return tuple(NOISE.get(modality, OTHERS_NOISE) for modality in design.modalities)
+
+
 @cache
-def _without_difference(design: Design, family: int) -> tuple[Results, ...]:
+def _without_difference(design: Design, family: int, noise: Noise) -> tuple[Results, ...]:
     """Made-up differences, (patients, splits, SIMULATIONS · family) of each modality.
 
     Every contrast is of a method of its own with one common reference, whose noise all contrasts of a family share.
     """
     generator, results = np.random.default_rng(0), []
-    for number, modality in enumerate(design.modalities):
+    for number, of_modality in enumerate(noise):
         tested = design.incidence(number)
-        noise = NOISE.get(modality, OTHERS_NOISE)
-        method, reference = (_of_a_method(generator, tested.shape, noise, count) for count in (family, 1))
+        method, reference = (_of_a_method(generator, tested.shape, of_modality, count) for count in (family, 1))
         drawn = (method - reference).reshape(*tested.shape, -1)
         results.append((drawn * tested[..., None], tested))
     return tuple(results)
@@ -303,9 +347,12 @@ def _of_a_method(
     return drawn
 
 
-def power(design: Design, family: int, effect: float) -> dict[str, float]:
-    """Chance of every rule to find one contrast with this effect (points) among others without any, after Holm."""
-    results = _without_difference(design, family)
+def power(design: Design, family: int, effect: float, noise: Noise | None = None) -> dict[str, float]:
+    """Chance of every rule to find one contrast with this effect (points) among others without any, after Holm.
+
+    ``noise``: instead of ``NOISE``, which rules are chosen by.
+    """
+    results = _without_difference(design, family, noise or _noise(design))
     shift = np.tile(np.eye(family)[0] * effect, SIMULATIONS)
     shifted = [((v + shift) * t[..., None], t) for v, t in results]
     chances = {}
@@ -316,6 +363,13 @@ def power(design: Design, family: int, effect: float) -> dict[str, float]:
         place = (order < p[:, :1]).sum(axis=1)
         chances[name] = float((adjusted[np.arange(len(p)), place] <= LEVEL).mean())
     return chances
+
+
+def noise_of(contrasts: Sequence[pd.DataFrame], modalities: Sequence[str]) -> Noise:
+    """Variances of some contrasts' differences, means over contrasts; negative ones are 0. NaN: a part never stands
+    alone, as in a single split."""
+    found = np.array([[components(d[d["modality"] == m]) for m in modalities] for d in contrasts])
+    return tuple(tuple(map(float, own)) for own in np.maximum(found.mean(axis=0), 0))
 
 
 def components(differences: pd.DataFrame) -> tuple[float, float, float]:

@@ -116,6 +116,8 @@ class Table(Strict):
     methods: tuple[str, ...]
     draws: tuple[str, ...]
     contrasts: tuple[tuple[str, str], ...] = ()  # pairs that are judged as one family, each the first less the second
+    # modality -> cases without which contrasts are judged once more
+    outliers: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -340,6 +342,11 @@ def _check_table(table: Table) -> None:
     if unknown:
         name, splits = sorted(unknown)[0], tasks()[table.task].splits
         raise SettingsError(f"config/matrix.yaml: tables.{table.name}: '{name}' is no split; {nearest(name, splits)}")
+    splits = tasks()[table.task].splits.values()
+    known = {(m, c) for split in splits for m, parts in split.items() for cases in parts.values() for c in cases}
+    for outlier in ((m, case) for m, cases in table.outliers.items() for case in cases):
+        if outlier not in known:
+            raise SettingsError(f"config/matrix.yaml: tables.{table.name}: outliers: no case {' '.join(outlier)}")
     unknown = set(table.methods) - set(table.trained) - _printed(table.published)
     if table.reference not in table.trained:
         unknown.add(table.reference)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from ssc import matrix
 from ssc.contrasts import (
@@ -23,7 +23,9 @@ from ssc.contrasts import (
     contrast,
     design_of,
     holm,
+    mixed,
     nadeau_bengio,
+    noise_of,
     p_values,
     paired,
     power,
@@ -157,7 +159,7 @@ def test_verdicts_are_corrected_over_their_family():
 def test_an_effect_of_a_point_is_not_called_none():
     """At the very edge, with a true effect of 1 point, «no effect above 1 point» errs as seldom as its level says."""
     design, rule, wrong, tries = _folds(4), Rule("two_way", {}, {}), 0, 300
-    results = _without_difference(design, 1)
+    results = _without_difference(design, 1, tuple(NOISE.values()))
     for place in range(tries):
         frames = [
             _frame({(p, s): v[p, s, place] + OF_INTEREST for p, s in zip(*np.nonzero(t), strict=True)}, m)
@@ -221,6 +223,52 @@ def test_the_noise_is_that_of_the_kept_results():
                 found[m].append(components(own))
     for m, values in found.items():
         assert np.maximum(np.mean(values, axis=0), 0) == pytest.approx(NOISE[m], rel=0.03, abs=0.01)
+
+
+def _restricted_likelihood(variances, y, X, parts):
+    """−2 log REML up to a constant, and the means, by the literal formula (Patterson and Thompson, 1971)."""
+    V = sum(v * Z @ Z.T for v, Z in zip(variances, parts, strict=True))
+    inverse = np.linalg.inv(V)
+    covariance = np.linalg.inv(X.T @ inverse @ X)
+    means = covariance @ X.T @ inverse @ y
+    rest = y - X @ means
+    value = np.linalg.slogdet(V)[1] - np.linalg.slogdet(covariance)[1] + rest @ inverse @ rest
+    return value, means, covariance
+
+
+def test_the_mixed_model_is_restricted_maximum_likelihood():
+    """Patients and trainings crossed, against a search over the three variances."""
+    generator, rows = np.random.default_rng(5), []
+    for m, people in (("ct", 10), ("mri", 7)):
+        patient, training = generator.normal(0, 2, people), generator.normal(0, 1.5, 12)
+        rows.append(
+            _frame({(p, s): 1 + patient[p] + training[s] + generator.normal() for p in range(people) for s in range(12)
+                    if (p + s) % 3 == 0}, m)
+        )  # fmt: skip
+    differences = pd.concat(rows, ignore_index=True)
+    dummies = lambda *names: pd.get_dummies(differences[list(names)].agg(" ".join, axis=1)).to_numpy(float)  # noqa: E731
+    parts = (dummies("modality", "patient"), dummies("split"), np.eye(len(differences)))
+    X, y = dummies("modality"), differences["difference"].to_numpy()
+    best = optimize.minimize(
+        lambda logs: _restricted_likelihood(np.exp(logs), y, X, parts)[0], np.zeros(3), method="Nelder-Mead",
+        options={"xatol": 1e-7, "fatol": 1e-10, "maxiter": 5000},
+    )  # fmt: skip
+    _, means, covariance = _restricted_likelihood(np.exp(best.x), y, X, parts)
+    width = stats.norm.ppf(0.975) * np.sqrt(covariance.sum()) / 2
+    found = mixed(differences)
+    assert (found.difference, found.low, found.high) == pytest.approx(
+        (means.mean(), means.mean() - width, means.mean() + width), abs=1e-3
+    )
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(means.mean()) / np.sqrt(covariance.sum()) * 2), abs=1e-3)
+
+
+def test_power_knows_the_noise_that_there_was():
+    quiet, loud = (((0.0, v, v), (0.0, v, v)) for v in (0.01, 10.0))
+    assert power(_folds(4), FAMILY, 1.0, quiet)["two_way"] == 1.0 > power(_folds(4), FAMILY, 1.0, loud)["two_way"]
+    values = {(p, s): 3.0 * (p == s) for p in range(4) for s in range(4)}
+    one = pd.concat([_frame(values, m) for m in ("ct", "mri")])
+    half = 2.25, 2.25, 1.5  # squared distances within patients, within splits, of neither, by hand; halved
+    assert noise_of([one], ("ct", "mri")) == ((0.0, 0.0, half[0] + half[1] - half[2]),) * 2
 
 
 def test_components_of_a_made_up_design():
