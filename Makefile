@@ -55,7 +55,7 @@ test-browser: .venv/ready ## the results browser in Chromium, which must be inst
 	pytest tests/browser
 
 test-all: test ## and what takes minutes: every documented command, DVC, ONNX, damaged files, more seeds
-	@$(BIN)/pip install -q -c requirements.lock onnx==1.23.2 onnxscript==0.7.2 onnxruntime==1.32.0 \
+	@$(BIN)/pip install -q -c requirements.lock onnx==1.23.2 onnxscript==0.7.2 onnxruntime==1.32.0 dvc-s3==3.3.0 \
 		snakemake-storage-plugin-fs==1.1.3 snakemake-storage-plugin-s3==0.3.6 'moto[server]==5.2.5'
 	pytest -m long tests
 

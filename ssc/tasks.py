@@ -203,7 +203,7 @@ def tasks() -> dict[str, Task]:
 def read_task(path: Path, name: str | None = None) -> Task:
     """A task's file; its name is the file's unless given. Raises SettingsError in one line."""
     try:
-        row = yaml.safe_load(path.read_text("utf-8"))
+        row = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)
     except yaml.YAMLError as error:
         place = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
         raise SettingsError(f"{path}{place}: no YAML ({getattr(error, 'problem', error)})") from None
@@ -228,7 +228,7 @@ def _changed(name: str, changes: str) -> Task:
     for modality, row in (wanted.get("modalities") or {}).items():
         if set(row) - {"folder", "intensity"}:
             raise SettingsError(f"{place}: of modality {modality} only folder and intensity can be changed here")
-    row = yaml.safe_load((FOLDER / f"{name}.yaml").read_text("utf-8"))
+    row = yaml.load((FOLDER / f"{name}.yaml").read_text("utf-8"), yaml.CSafeLoader)
     return _task(name, merged(row, wanted), place)
 
 

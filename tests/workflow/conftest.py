@@ -1,6 +1,11 @@
 """A small slice of Table 6, made once by the literal command in a copy of the project."""
 
+import os
 import shutil
+import subprocess
+import sys
+import time
+import urllib.request
 
 import pytest
 from project import SHOWN, Project, trained
@@ -38,3 +43,28 @@ def reproduced(everything, tmp_path_factory):
     project.before = trained(project)
     project.log = project.run("dvc repro")
     return project
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory):
+    """An S3 bucket on this machine, served by moto: a client, and the server's address."""
+    pytest.importorskip("moto", reason="pip install 'moto[server]'")
+    import boto3
+
+    port = 5000 + os.getpid() % 1000
+    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(address, timeout=1)
+                break
+            except OSError:
+                time.sleep(0.2)
+        keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+        client = boto3.client("s3", endpoint_url=address, **keys)
+        client.create_bucket(Bucket="ssc")
+        yield client, address
+    finally:
+        server.kill()
+        server.wait()

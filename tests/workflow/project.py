@@ -38,7 +38,7 @@ SHOWN = " ".join((
 
 
 class Project:
-    """A copy of the project: smoke scale, six trainings of the abdomen, five of the heart."""
+    """A copy of the project: smoke scale, seven trainings of the abdomen, six of the heart."""
 
     def __init__(self, folder: Path):
         self.folder = folder

@@ -25,7 +25,7 @@ def test_dvc_reads_its_stages(tmp_path):
 
 @long
 def test_dvc_repro_after_snakemake_trains_nothing(reproduced):
-    assert trained(reproduced) == reproduced.before and len(reproduced.before) == 11
+    assert trained(reproduced) == reproduced.before and len(reproduced.before) == 13
     assert (reproduced.folder / "dvc.lock").is_file()
 
 
@@ -97,6 +97,27 @@ def test_private_scans_are_never_pushed(clone):
     pushed = [path for path in clone.remote.rglob("*") if path.is_file()]
     assert len(pushed) > 50 and not any(b"handed out" in path.read_bytes() for path in pushed)
     assert not (clone.folder / "data/real/btcv").exists()
+
+
+@long
+def test_a_bucket_serves_as_a_remote(reproduced, bucket, tmp_path):
+    pytest.importorskip("dvc_s3", reason="pip install dvc-s3")
+    _, address = bucket
+    told = f"dvc remote modify --local bucket endpointurl {address}"
+    keys = "AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret AWS_DEFAULT_REGION=us-east-1"
+    commit = "git add -A && git -c user.name=t -c user.email=t@t commit -qm bucket"
+    reproduced.run(f"dvc remote add bucket s3://ssc/dvc && {told} && {commit} && {keys} dvc push -q -r bucket")
+    reproduced.run(f"git clone -q . {tmp_path}/project")
+    project = Project.__new__(Project)
+    project.folder = tmp_path / "project"
+    project.run(f"{told} && {keys} dvc pull -q -r bucket", check=False)  # what is never pushed cannot come
+    assert project.jobs("snakemake --cores 2 all") == {}
+    table = (project.folder / "results/tables/table6.csv").read_bytes()
+    assert table == (reproduced.folder / "results/tables/table6.csv").read_bytes()
+    redraw = "snakemake --cores 2 --forcerun table --allowed-rules table -- results/tables/table6.csv"
+    assert project.jobs(redraw) == {"table": 1}
+    project.run(redraw)
+    assert (project.folder / "results/tables/table6.csv").read_bytes() == table
 
 
 @long

@@ -1,13 +1,8 @@
 """Jobs on machines that share no disk: each in an empty folder, with what it declares and nothing else."""
 
 import filecmp
-import os
 import shutil
-import subprocess
-import sys
 import tarfile
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -89,33 +84,8 @@ def test_a_folder_of_this_machine_is_refused_in_one_line(stored):
     assert "btcv: /scans lies on this machine" in shown and "Traceback (most recent call last)" not in shown
 
 
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory):
-    """Arguments for an S3 bucket on this machine, served by moto."""
-    pytest.importorskip("snakemake_storage_plugin_s3", reason="pip install snakemake-storage-plugin-s3")
-    pytest.importorskip("moto", reason="pip install 'moto[server]'")
-    import boto3
-
-    port = 5000 + os.getpid() % 1000
-    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(address, timeout=1)
-                break
-            except OSError:
-                time.sleep(0.2)
-        keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
-        client = boto3.client("s3", endpoint_url=address, **keys)
-        client.create_bucket(Bucket="ssc")
-        yield client, address
-    finally:
-        server.kill()
-        server.wait()
-
-
 def _in_bucket(folder: Path, address: str) -> Elsewhere:
+    pytest.importorskip("snakemake_storage_plugin_s3", reason="pip install snakemake-storage-plugin-s3")
     project = Elsewhere(
         folder / "project",
         f"--default-storage-provider s3 --default-storage-prefix s3://ssc --storage-s3-endpoint-url {address} "
