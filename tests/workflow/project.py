@@ -1,10 +1,13 @@
 """A copy of the project with a small slice of its matrix, and what a user types there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pandas as pd
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(
@@ -82,3 +85,12 @@ class Project:
 def trained(project: Project) -> dict[Path, int]:
     """Every trained run's weights, and when they were written."""
     return {path: path.stat().st_mtime_ns for path in project.folder.glob("results/runs/**/weights.safetensors")}
+
+
+def without_seconds(file: Path) -> bytes:
+    """What a result holds, but for how long trainings took, which tables tell."""
+    if file.parent.name != "tables":
+        return file.read_bytes()
+    if file.suffix == ".csv":
+        return pd.read_csv(file, dtype=str).drop(columns="seconds_a_step", errors="ignore").to_csv().encode()
+    return re.sub(rb"[0-9.]+(\s|&nbsp;|\xc2\xa0|~)(ms|min)\b", b"", file.read_bytes())
