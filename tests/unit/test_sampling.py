@@ -166,6 +166,7 @@ def test_a_crop_that_spans_the_plane_is_shifted_in_the_plane():
     assert all(abs(y - 12) <= 4 and abs(x - 12) <= 4 for _, y, x in places)
 
 
-def test_each_slice_stands_between_its_neighbours():
-    image = torch.arange(4.0)[None, :, None, None].expand(1, 4, 2, 2)
-    assert neighbouring_slices(image, 3)[:, :, 0, 0].tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
+def test_a_slice_lies_between_its_neighbours():
+    image = torch.arange(4 * 3 * 2.0).view(1, 4, 3, 2)
+    expected = [[image[0, min(max(z + k, 0), 3)] for k in (-1, 0, 1)] for z in range(4)]
+    assert torch.equal(neighbouring_slices(image, 3), torch.stack([torch.stack(slices) for slices in expected]))
