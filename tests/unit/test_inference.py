@@ -1,9 +1,13 @@
 """Sliding windows against a network whose answer at every voxel is known."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
-from ssc.inference import probabilities
+from ssc.inference import _unlike, probabilities
 from ssc.settings import View
 
 
@@ -41,3 +45,27 @@ def test_a_plane_is_seen_between_its_neighbours():
     probabilities(network, image, "mri", 0.5)
     seen = torch.cat(network.seen)[:, :, 0, 0]
     assert seen.tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
+
+
+@pytest.mark.parametrize(
+    ("size", "values", "said"),
+    [
+        (1.0, (0, 100), []),
+        (1.09, (-9, 109), []),
+        (1 / 1.09, (0, 100), []),
+        (1.12, (0, 100), ["field of view"]),
+        (1 / 1.12, (0, 100), ["field of view"]),
+        (1.0, (-12, 100), ["intensities"]),
+        (1.0, (0, 112), ["intensities"]),
+        (1.2, (50, 200), ["intensities", "field of view"]),
+    ],
+)
+def test_a_scan_is_unlike_beyond_a_tenth_of_what_was_trained_on(size, values, said):
+    """Two training scans, 200 × 200 × 100 mm and 0 to 100 together."""
+    image = sitk.GetImageFromArray(np.resize(np.repeat(values, 500), (20, 20, 20)).astype(np.float32))
+    image.SetSpacing([10 * size, 10 * size, 5 * size])
+    known = {"a": {"intensity": [0, 60], "extent_mm": [200, 200, 100]}, "b": {"intensity": [20, 100]}}
+    known["b"]["extent_mm"] = known["a"]["extent_mm"]
+    predictor = SimpleNamespace(preprocessing={"ct": {"orientation": "LPS"}}, trained_on={"ct": known})
+    found = _unlike(predictor, image, "ct")
+    assert len(found) == len(said) and all(word in line for word, line in zip(said, found, strict=True))
