@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from ssc.inference import _unlike, probabilities
+from ssc.inference import _unlike, predict_scan, probabilities
 from ssc.settings import View
 
 
@@ -69,3 +69,20 @@ def test_a_scan_is_unlike_beyond_a_tenth_of_what_was_trained_on(size, values, sa
     predictor = SimpleNamespace(preprocessing={"ct": {"orientation": "LPS"}}, trained_on={"ct": known})
     found = _unlike(predictor, image, "ct")
     assert len(found) == len(said) and all(word in line for word, line in zip(said, found, strict=True))
+
+
+def test_structures_that_are_not_found_have_no_volume_and_are_named(tmp_path):
+    image = sitk.GetImageFromArray(np.linspace(-500, 500, 6 * 8 * 8).reshape(6, 8, 8).astype(np.float32))
+    image.SetSpacing([10, 10, 20])  # 2 ml a voxel
+    sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
+    found = torch.zeros(4, 6, 8, 8)
+    found[0], found[1, 2:4, 2:5, 2:5] = 0.5, 1.0
+    predictor = SimpleNamespace(
+        structures=("liver", "spleen", "left_kidney"), run="real/small", networks={"ct": None}, kind=lambda _: "ct",
+        preprocessing={"ct": {"orientation": "LPS", "box": "body"}},
+        trained_on={"ct": {"1": {"intensity": [-500, 500], "extent_mm": [80, 80, 120]}}},
+        segment=lambda scan, _: (SimpleNamespace(image=scan.image, notes=()), found),
+    )  # fmt: skip
+    made = predict_scan(predictor, tmp_path / "scan.nii.gz", tmp_path / "labels.nii.gz", "ct")
+    assert made.volumes_ml == {"liver": 36.0, "spleen": 0.0, "left_kidney": 0.0}
+    assert made.warnings[-1] == "no voxel of spleen, left_kidney was found"
