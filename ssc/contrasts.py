@@ -159,6 +159,8 @@ def mixed(differences: pd.DataFrame) -> Mixed:
     from statsmodels.regression.mixed_linear_model import MixedLM
     from statsmodels.tools.sm_exceptions import ConvergenceWarning  # takes a second, and few commands need it
 
+    if np.ptp(differences["difference"]) == 0:  # nothing varies, so there is nothing to fit
+        return Mixed(*[float("nan")] * 4)
     rows = differences.assign(
         person=differences["modality"] + " " + differences["patient"].astype(str),
         training=differences["split"].astype(str) + " " + differences["seed"].astype(str),
@@ -305,7 +307,7 @@ def holm(values: Sequence[float]) -> list[float]:
 @cache
 def rule_of(design: Design, family: int) -> Rule:
     """The rule of most power whose families of so many contrasts without a difference have few false positives."""
-    found = p_values(_without_difference(design, family, _noise(design)), design.tested_share)
+    found = p_values(_without_difference(design, family, _kept_noise(design)), design.tested_share)
     shares = {
         name: float((p.reshape(SIMULATIONS, family).min(axis=1) * family <= LEVEL).mean())  # Holm's first step
         for name, p in found.items()
@@ -315,7 +317,7 @@ def rule_of(design: Design, family: int) -> Rule:
     return Rule(max(kept, key=chances.get, default=None), shares, chances)
 
 
-def _noise(design: Design) -> Noise:
+def _kept_noise(design: Design) -> Noise:
     return tuple(NOISE.get(modality, OTHERS_NOISE) for modality in design.modalities)
 
 
@@ -352,7 +354,10 @@ def power(design: Design, family: int, effect: float, noise: Noise | None = None
 
     ``noise``: instead of ``NOISE``, which rules are chosen by.
     """
-    results = _without_difference(design, family, noise or _noise(design))
+    noise = noise or _kept_noise(design)
+    if np.isnan(noise).any():  # nothing can be said of a single split
+        return dict.fromkeys(RULES, float("nan"))
+    results = _without_difference(design, family, noise)
     shift = np.tile(np.eye(family)[0] * effect, SIMULATIONS)
     shifted = [((v + shift) * t[..., None], t) for v, t in results]
     chances = {}

@@ -1,4 +1,4 @@
-"""The contrasts that a table was made for, judged as one family: with all patients, and without those settings saw."""
+"""The contrasts that a table was made for, judged as one family: with all patients, and without some of them."""
 
 from __future__ import annotations
 

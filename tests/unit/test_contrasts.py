@@ -271,6 +271,14 @@ def test_power_knows_the_noise_that_there_was():
     assert noise_of([one], ("ct", "mri")) == ((0.0, 0.0, half[0] + half[1] - half[2]),) * 2
 
 
+def test_what_nothing_can_be_said_of_is_no_number():
+    once, same = _once(CT, MRI), _once([0.0] * 5, [0.0] * 4)
+    assert np.isnan(power(_folds(1), FAMILY, 1.0, noise_of([once], ("ct", "mri")))["welch"])
+    assert np.isnan(mixed(same).difference) and mixed(once).difference == pytest.approx(
+        (np.mean(CT) + np.mean(MRI)) / 2
+    )
+
+
 def test_components_of_a_made_up_design():
     generator = np.random.default_rng(0)
     people, runs = generator.normal(0, 3, 60), generator.normal(0, 2, 60)
