@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 from networks import BACKBONES, METHODS, PAPER, images_of, network_of
-from safetensors.torch import save_file
 
 from ssc import matrix
 from ssc.errors import RunError
@@ -14,7 +13,7 @@ from ssc.inference import Card
 from ssc.models.backbones.build import build_backbone
 from ssc.models.backbones.tapped import Scaled
 from ssc.models.folding import fold, unfolded
-from ssc.models.network import parameter_count
+from ssc.models.network import parameter_count, write_weights
 
 CROP = {"nnformer": (16, 32, 48), "swin_unet": (3, 64, 48)}
 MODULATED = [name for name in PAPER if matrix.variants()[name].modulation]
@@ -148,7 +147,7 @@ def _folded_on_disk(backbone, folder):
         preprocessing={"kind": "ct"},
         trained_on={},
     )
-    save_file(network.state_dict(), folder / card.weights)
+    write_weights(network, folder / card.weights)
     (folder / "ct.folded.json").write_text(card.model_dump_json())
     image = _image(network)[:1]
     with torch.inference_mode():
