@@ -292,6 +292,18 @@ def figure4_spec(wildcards):
     return {"data": settings.data, "scale": settings.scale, "runs": runs, "code": drawn_by(*runs)}
 
 
+def table_spec(wildcards):
+    """What decides a figure of a table."""
+    table = matrix.tables()[wildcards.table]
+    return {
+        "data": settings.data_of(table.task),
+        "scale": settings.scale,
+        "runs": [run.key for run in table_runs(table.name)],
+        "table": str(table),
+        "code": drawn_by(table.task),
+    }
+
+
 def first_of_ours(task):
     """The run of Ours on the first split of a task."""
     return next(run for run in main_runs(task) if run.variant == "ours")

@@ -7,6 +7,7 @@ localrules:
     figure5,
     means,
     patients_differences,
+    pictured_cases,
     curves,
     learned_figure,
 
@@ -140,17 +141,40 @@ rule patients_differences:
     conda:
         "../envs/environment.yaml"
     params:
-        spec=lambda w: {
-            "data": settings.data_of(matrix.tables()[w.table].task),
-            "scale": settings.scale,
-            "runs": [run.key for run in table_runs(w.table)],
-            "table": str(matrix.tables()[w.table]),
-            "code": drawn_by(matrix.tables()[w.table].task),
-        },
+        spec=table_spec,
     message:
         "Every patient's difference in every contrast of {wildcards.table}"
     script:
         "../workflow_scripts/patients_differences.py"
+
+
+rule pictured_cases:
+    input:
+        scores=lambda w: scores_of(table_runs(w.table)),
+        label_maps=lambda w: [ancient(folder(f"{run.predictions('test')}/label_maps")) for run in table_runs(w.table)],
+        manifests=lambda w: sorted({m for run in table_runs(w.table) for m in raw_manifests(run)}),
+        raw=lambda w: raw_of_tasks([matrix.tables()[w.table].task]),
+    output:
+        pdf="results/figures/cases_{table}.pdf",
+        png=report(
+            "results/figures/cases_{table}.png",
+            caption="captions/pictured_cases.rst",
+            category="Figures",
+            labels={"figure": "cases of {table}"},
+        ),
+    log:
+        "logs/figures/cases_{table}.log",
+    wildcard_constraints:
+        table="|".join(table.name for table in matrix.tables().values() if table.pictured),
+    conda:
+        "../envs/environment.yaml"
+    params:
+        spec=table_spec,
+        raw=lambda w: raw_of([matrix.tables()[w.table].task]),
+    message:
+        "Cases of {wildcards.table}, one by one"
+    script:
+        "../workflow_scripts/pictured_cases.py"
 
 
 rule curves:

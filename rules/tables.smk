@@ -140,13 +140,7 @@ rule table:
     conda:
         "../envs/environment.yaml"
     params:
-        spec=lambda w: {
-            "data": settings.data,
-            "scale": settings.scale,
-            "runs": [run.key for run in table_runs(w.table)],
-            "table": str(matrix.tables()[w.table]),
-            "code": drawn_by(matrix.tables()[w.table].task),
-        },
+        spec=table_spec,
     message:
         "{wildcards.table}"
     script:
@@ -174,11 +168,7 @@ rule contrasts:
     conda:
         "../envs/environment.yaml"
     params:
-        spec=lambda w: {
-            "runs": [run.key for run in table_runs(w.table)],
-            "table": str(matrix.tables()[w.table]),
-            "code": drawn_by(matrix.tables()[w.table].task),
-        },
+        spec=table_spec,
     message:
         "Contrasts of {wildcards.table}, and their verdicts"
     script:

@@ -118,6 +118,7 @@ class Table(Strict):
     contrasts: tuple[tuple[str, str], ...] = ()  # pairs that are judged as one family, each the first less the second
     # modality -> cases without which contrasts are judged once more
     outliers: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    pictured: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # modality -> cases that a figure shows
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -344,9 +345,10 @@ def _check_table(table: Table) -> None:
         raise SettingsError(f"config/matrix.yaml: tables.{table.name}: '{name}' is no split; {nearest(name, splits)}")
     splits = tasks()[table.task].splits.values()
     known = {(m, c) for split in splits for m, parts in split.items() for cases in parts.values() for c in cases}
-    for outlier in ((m, case) for m, cases in table.outliers.items() for case in cases):
-        if outlier not in known:
-            raise SettingsError(f"config/matrix.yaml: tables.{table.name}: outliers: no case {' '.join(outlier)}")
+    for key, named in (("outliers", table.outliers), ("pictured", table.pictured)):
+        for case in ((m, case) for m, cases in named.items() for case in cases):
+            if case not in known:
+                raise SettingsError(f"config/matrix.yaml: tables.{table.name}: {key}: no case {' '.join(case)}")
     unknown = set(table.methods) - set(table.trained) - _printed(table.published)
     if table.reference not in table.trained:
         unknown.add(table.reference)

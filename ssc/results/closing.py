@@ -33,16 +33,16 @@ def _main_tables() -> list[Path]:
 
 
 def _of_table(path: Path) -> str:
-    """Overall Dice of the best method and of Ours, with the paper's number of Ours."""
+    """Overall Dice of the best method and of Ours, and what the paper prints of them."""
     rows = pd.read_csv(path).query("metric == 'dice' and modality == 'overall' and grid == 'native'")
     rows = rows.dropna(subset="mean").set_index("method")
     labels = {method: matrix.variants()[method].label for method in rows.index}
     best = rows["mean"].idxmax()
-    parts = [f"best {labels[best]} {number(rows['mean'][best], 1)} %"]
-    if "ours" in rows.index:
-        ours = rows.loc["ours"]
-        printed = f", the paper's {number(ours['published_mean'], 1)}" if pd.notna(ours["published_mean"]) else ""
-        parts.append(f"{labels['ours']} {number(ours['mean'], 1)} %{printed}")
+    parts = []
+    for method in dict.fromkeys([best, *({"ours"} & set(rows.index))]):
+        row, first = rows.loc[method], "best " if method == best else ""
+        printed = f", the paper's {number(row['published_mean'], 1)}" if pd.notna(row["published_mean"]) else ""
+        parts.append(f"{first}{labels[method]} {number(row['mean'], 1)} %{printed}")
     return f"{path.stem}, overall Dice, {_mark(rows['data'].iloc[0], rows['scale'].iloc[0])}: {'; '.join(parts)}"
 
 

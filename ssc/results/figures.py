@@ -23,6 +23,7 @@ from ssc.contrasts import paired
 from ssc.data import phantoms
 from ssc.data.scan import Scan
 from ssc.data.sources import source
+from ssc.errors import UserError
 from ssc.jobs import Files
 from ssc.results.tables import read_scores
 from ssc.tasks import Task, tasks
@@ -34,20 +35,34 @@ PAGE = {"RAS": "LPS", "RSA": "LIP", "ASR": "PIR"}
 
 @dataclass(frozen=True)
 class Shown:
-    """The case of a row of Figure 4: chosen by rule, never by looks."""
+    """A test result of a figure's row."""
 
     modality: str
     split: str
     case: str
-    dice: float
+    dice: float  # of one method, its mean over structures
 
 
 def median_case(scores: pd.DataFrame, modality: str, method: str) -> Shown:
     """The test result whose mean Dice over structures is the (lower) median of a method's on the native grid."""
-    chosen = scores[(scores["method"] == method) & (scores["modality"] == modality) & (scores["grid"] == "native")]
-    means = chosen.groupby(["split", "case"], sort=True)["dice"].mean().sort_values(kind="stable")
+    means = _means(scores, modality, method).sort_values(kind="stable")
     split, case = means.index[(len(means) - 1) // 2]
     return Shown(modality, split, case, float(means.iloc[(len(means) - 1) // 2]))
+
+
+def first_result(scores: pd.DataFrame, modality: str, case: str, method: str) -> Shown:
+    """The result of a case in the first split that tests it. Raises UserError where none does."""
+    means = _means(scores, modality, method)
+    means = means[means.index.get_level_values("case") == case]
+    if means.empty:
+        raise UserError(f"{modality} case {case}: no test case of {method} here; config/matrix.yaml pictures it")
+    return Shown(modality, means.index[0][0], case, float(means.iloc[0]))
+
+
+def _means(scores: pd.DataFrame, modality: str, method: str) -> pd.Series:
+    """Of each split and case."""
+    chosen = scores[(scores["method"] == method) & (scores["modality"] == modality) & (scores["grid"] == "native")]
+    return chosen.groupby(["split", "case"], sort=True)["dice"].mean()
 
 
 def best_slice(label: np.ndarray) -> int:
@@ -64,39 +79,44 @@ def figure4(runs: dict[str, Sequence[matrix.Run]], raw: dict[str, str]) -> plt.F
     first = next(iter(runs.values()))[0]
     runs = {name: [run for run in of_task if run.seed == first.seed] for name, of_task in runs.items()}
     rows = [
-        (tasks()[name], modality)
+        (of_task, median_case(read_scores(of_task), modality, of_task[-1].variant), "median Dice")
         for name, of_task in runs.items()
         for modality in tasks()[name].modalities
         if any(modality in run.modalities for run in of_task)
     ]
-    panels = 2 + max(len({run.variant for run in of_task}) for of_task in runs.values())
+    return _overlays(rows, raw)
+
+
+def pictured_cases(table: matrix.Table, runs: Sequence[matrix.Run], raw: dict[str, str]) -> plt.Figure:
+    """Overlays as in ``figure4`` of the cases that a table names, each in the first split that tests it."""
+    scores = read_scores(runs)
+    shown = [first_result(scores, m, case, table.methods[-1]) for m, cases in table.pictured.items() for case in cases]
+    return _overlays([(runs, each, "Dice") for each in shown], raw)
+
+
+def _overlays(rows: Sequence[tuple[Sequence[matrix.Run], Shown, str]], raw: dict[str, str]) -> plt.Figure:
+    """A row a case: the runs that may have segmented it, the case, and what its Dice is called."""
+    first = rows[0][0][0]
+    panels = 2 + max(len({run.variant for run in runs}) for runs, _, _ in rows)
     lines = 1 if panels <= 3 else 2
     columns = -(-panels // lines)
     size = max(2.3 * columns, 7.5), (2.4 * lines + 0.4) * len(rows) + 0.5
     figure = plt.figure(figsize=size, layout="constrained", facecolor="white")
     parts = np.atleast_1d(figure.subfigures(len(rows), 1))
-    for part, (task, modality) in zip(parts, rows, strict=True):
-        _draw_case(part, runs[task.name], task, modality, raw, (lines, columns))
+    for part, (runs, shown, measure) in zip(parts, rows, strict=True):
+        label = matrix.variants()[runs[-1].variant].label
+        case = f"{shown.modality.upper()}, case {shown.case} of {shown.split}"
+        part.suptitle(f"{case}: {measure} of {label} ({shown.dice:.1f} %)", fontweight="bold")
+        _draw_case(part, runs, shown, raw, (lines, columns))
     figure.supxlabel(f"{first.data} data, {first.scale} scale, seed {first.seed}", fontsize=11)
     return figure
 
 
 def _draw_case(
-    part: SubFigure,
-    runs: Sequence[matrix.Run],
-    task: Task,
-    modality: str,
-    raw: dict[str, str],
-    panels: tuple[int, int],
+    part: SubFigure, runs: Sequence[matrix.Run], shown: Shown, raw: dict[str, str], panels: tuple[int, int]
 ) -> None:
-    """Rows and columns of panels: the case of one modality by every method, and the legend of the task."""
-    last = runs[-1].variant
-    shown = median_case(read_scores(runs), modality, last)
-    label = matrix.variants()[last].label
-    part.suptitle(
-        f"{modality.upper()}, case {shown.case} of {shown.split}: median Dice of {label} ({shown.dice:.1f} %)",
-        fontweight="bold",
-    )
+    """Rows and columns of panels: the case by every method, and the legend of its task."""
+    task, modality = tasks()[runs[0].task], shown.modality
     archive = task.source(modality)
     if runs[0].data == "phantom":
         phantoms.ensure(archive, Path(raw[archive]))

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from ssc import matrix
+from ssc.errors import UserError
 from ssc.results import diagrams
-from ssc.results.figures import _body, best_slice, figure5, median_case, patients_differences
+from ssc.results.figures import _body, best_slice, figure5, first_result, median_case, patients_differences
 
 HEART = matrix.tasks()["heart"]
 
@@ -32,6 +33,14 @@ def test_the_shown_case_is_the_lower_median_of_ours():
     scores = pd.concat([_scores(values), _scores({("d0", "9"): (65, 65)}, method="baseline")])
     shown = median_case(scores, "ct", "ours")
     assert (shown.split, shown.case, shown.dice) == ("d1", "1", 60)
+
+
+def test_a_named_case_is_shown_from_the_first_split_that_tests_it():
+    scores = _scores({("d0", "1"): (80, 80), ("d1", "2"): (40, 60), ("d2", "2"): (60, 70)})
+    shown = first_result(scores, "ct", "2", "ours")
+    assert (shown.split, shown.case, shown.dice) == ("d1", "2", 50)
+    with pytest.raises(UserError, match="ct case 3: no test case of ours here"):
+        first_result(scores, "ct", "3", "ours")
 
 
 def test_the_shown_slice_has_most_structures_then_most_voxels():
