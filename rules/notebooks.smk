@@ -3,6 +3,7 @@
 
 localrules:
     task_notebook,
+    contrasts_notebook,
     method_notebook,
 
 
@@ -32,6 +33,33 @@ rule task_notebook:
         "Notebook of the task {wildcards.task}"
     script:
         "../workflow_scripts/notebook.py"
+
+
+rule contrasts_notebook:
+    input:
+        scores=lambda w: scores_of(table_runs(w.table)),
+        records=lambda w: [f"{run.folder}/run.json" for run in table_runs(w.table)],
+        table="results/tables/{table}.html",
+        contrasts=expand("results/tables/contrasts_{{table}}.{kind}", kind=["csv", "html"]),
+    output:
+        "results/notebooks/contrasts_{table}.ipynb",
+    log:
+        "logs/notebooks/contrasts_{table}.log",
+    wildcard_constraints:
+        table="|".join(table.name for table in matrix.tables().values() if table.contrasts),
+    conda:
+        "../envs/environment.yaml"
+    params:
+        spec=lambda w: {
+            **table_spec(w),
+            "seeds": settings.seeds,
+            "folds": settings.folds,
+            "notebook": fingerprint("ssc/results/notebooks.py"),
+        },
+    message:
+        "Notebook of the contrasts of {wildcards.table}"
+    script:
+        "../workflow_scripts/contrasts_notebook.py"
 
 
 rule method_notebook:

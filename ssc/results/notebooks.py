@@ -223,6 +223,92 @@ Means and differences, computed again from the other printed cells. Rounding exp
 pd.read_csv(root / "results/tables/published_audit.csv")
 """
 
+CONTRASTS = """
+# $title
+
+> **$warning**
+
+Data: `$data`, scale: `$scale`, $count trainings, $splits splits. The rule of the verdicts follows from who is tested
+where, not from scores.
+
+The workflow wrote and ran this notebook; all below is drawn from the scores of every test case.
+%%code
+import json
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import HTML
+
+from ssc import matrix
+from ssc.contrasts import contrast, design_of, paired
+from ssc.results.tables import read_scores, train_cases
+from ssc.tasks import tasks
+
+os.chdir(next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "results").is_dir()))
+runs = matrix.table_runs("$table", "$data", "$scale", seeds=$seeds, folds=$folds)
+table, task = matrix.tables()["$table"], tasks()["$task"]
+labels = {method: matrix.variants()[method].label for method in table.methods}
+scores = read_scores(runs).query("grid == 'native'")
+commits = {json.loads((run.folder / "run.json").read_text("utf-8"))["commit"] for run in runs}
+print(f"{len(runs)} trainings, commit {', '.join(sorted(commits))}")
+%%text
+## The verdicts
+%%code
+page = Path("results/tables/contrasts_$table.html").read_text("utf-8")
+HTML(page.split("<body>")[1].split("</body>")[0])
+%%text
+## The same differences, from the scores
+
+A patient's results in all splits count together; modalities weigh the same.
+%%code
+share = design_of(scores[scores["method"] == table.reference], train_cases(runs)).tested_share
+found = {(a, b): contrast(paired(scores, a, b), share) for a, b in table.contrasts}
+drawn = pd.DataFrame(
+    {"contrast": f"{labels[a]} − {labels[b]}", "difference": f.difference, "low": f.low, "high": f.high}
+    for (a, b), f in found.items()
+)
+kept = pd.read_csv("results/tables/contrasts_$table.csv").query("patients == 'all patients'")
+print("largest distance to the table:", abs(drawn[["difference", "low", "high"]].values
+                                          - kept[["difference", "low", "high"]].values).max())
+drawn.round(2)
+%%text
+## Patient by patient
+
+A dot is a patient, its difference the mean over its results; a line is the mean over patients, which one of them can
+carry.
+%%code
+figure, axes = plt.subplots(len(table.contrasts), len(task.modalities), sharex="col", layout="constrained",
+                            figsize=(10, 0.9 + 0.75 * len(table.contrasts)), squeeze=False)
+for row, (a, b) in zip(axes, table.contrasts):
+    patients = paired(scores, a, b).groupby(["modality", "patient"])["difference"].mean()
+    for axis, modality in zip(row, task.modalities):
+        values = patients[modality]
+        axis.plot(values, [0] * len(values), "o", alpha=0.4, markeredgewidth=0)
+        axis.axvline(0, color="0.5", linewidth=0.8)
+        axis.axvline(values.mean(), color="#d55e00")
+        axis.set_yticks([])
+    row[0].set_ylabel(f"{labels[a]}\\n− {labels[b]}", rotation=0, ha="right", va="center")
+for axis, modality in zip(axes[0], task.modalities):
+    axis.set_title(modality.upper())
+for axis in axes[-1]:
+    axis.set_xlabel("difference of Dice (points)")
+plt.show()
+%%text
+## The methods
+%%code
+page = Path("results/tables/$table.html").read_text("utf-8")
+HTML(page.split("<body>")[1].split("</body>")[0])
+%%text
+## Whom every method fails
+
+The patients with the lowest Dice, mean over methods, structures and splits.
+%%code
+dice = scores.groupby(["modality", "patient", "method"], sort=False)["dice"].mean().unstack("method")
+dice.loc[dice.mean(axis=1).nsmallest(8).index, list(table.methods)].rename(columns=labels).round(1)
+"""
+
 
 def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
     """The story of a task's main table for its runs, not yet executed."""
@@ -255,6 +341,26 @@ def method_notebook(data: str, runs: Sequence[matrix.Run]) -> nbformat.NotebookN
     learned = {run.task: [f"results/learned/{run.key}.npz", f"{run.folder}/history.csv"] for run in runs}
     marked = warning(data, *(tasks()[run.task] for run in runs))
     text = Template(METHOD).substitute(warning=marked, runs=_literal(learned))
+    return _notebook("%%text\n" + text.strip())
+
+
+def contrasts_notebook(
+    table: matrix.Table, runs: Sequence[matrix.Run], seeds: Sequence[int], folds: Sequence[int] | None
+) -> nbformat.NotebookNode:
+    """The contrasts of a table, drawn from its scores; not yet executed. ``seeds``, ``folds``: as configured."""
+    first = runs[0]
+    text = Template(CONTRASTS).substitute(
+        title=table.title,
+        warning=warning(first.data, tasks()[table.task]),
+        data=first.data,
+        scale=first.scale,
+        task=table.task,
+        table=table.name,
+        count=len(runs),
+        splits=len({run.split for run in runs}),
+        seeds=list(seeds),
+        folds=folds,
+    )
     return _notebook("%%text\n" + text.strip())
 
 

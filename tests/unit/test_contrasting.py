@@ -9,6 +9,7 @@ import pytest
 from ssc import matrix
 from ssc.contrasts import contrast, paired
 from ssc.results import contrasting, rendering
+from ssc.results.notebooks import contrasts_notebook, execute
 from ssc.results.tables import read_scores
 
 STUDY = matrix.tables()["study"]
@@ -22,7 +23,9 @@ def test_a_repeat_has_a_seed_and_patients_of_its_own():
     assert len(tested) == len(set(tested)) == 30
 
 
-def test_a_gain_that_was_put_in_is_found_and_no_other(tmp_path, monkeypatch):
+@pytest.fixture
+def made_up(tmp_path, monkeypatch):
+    """A working folder with scores of the study, in which two methods gain 3 points; its runs."""
     monkeypatch.chdir(tmp_path)
     runs, generator, patients = matrix.table_runs("study", "real", "small", [0]), np.random.default_rng(0), {}
     for run in runs:
@@ -41,6 +44,11 @@ def test_a_gain_that_was_put_in_is_found_and_no_other(tmp_path, monkeypatch):
         run.folder.mkdir(parents=True)
         record = {"commit": "abc", "init": "random", "preprocessing": {m: {"box": "body"} for m in run.modalities}}
         (run.folder / "run.json").write_text(json.dumps(record), "utf-8")
+    return runs
+
+
+def test_a_gain_that_was_put_in_is_found_and_no_other(made_up):
+    runs = made_up
     rows = contrasting.judge(STUDY, runs)
     sets = (contrasting.ALL, contrasting.UNSEEN, "without MRI 15 and 36")
     assert rows.groupby("patients", sort=False).size().to_dict() == dict.fromkeys(sets, 7)
@@ -56,3 +64,20 @@ def test_a_gain_that_was_put_in_is_found_and_no_other(tmp_path, monkeypatch):
     assert few["ours", "joint_plain"] == pytest.approx(own.difference, abs=1e-4)
     text = rendering.markdown(contrasting.page(STUDY, rows)).replace("\xa0", " ")
     assert "Ours, U-Net − Joint, U-Net" in text and "## Without the development split's validation cases: by " in text
+
+
+@pytest.mark.long
+def test_the_notebook_draws_the_contrasts_from_the_scores(made_up, tmp_path):
+    rows = contrasting.judge(STUDY, made_up)
+    folder = tmp_path / "results/tables"
+    folder.mkdir()
+    rows.to_csv(folder / "contrasts_study.csv", index=False)
+    for name in ("study", "contrasts_study"):
+        (folder / f"{name}.html").write_text("<body>the page</body>", "utf-8")
+    notebook = contrasts_notebook(STUDY, made_up, [0], None)
+    execute(notebook, folder / "contrasts.ipynb")
+    printed = [o["text"] for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs if "text" in o]
+    assert printed[0] == "180 trainings, commit abc\n"
+    assert float(printed[1].split(": ")[1]) < 1e-4
+    pictures = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(pictures) == 1
