@@ -136,8 +136,8 @@ def add_intervals(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             for modality, (totals, counts) in sums.items():
                 parts = {name: (totals[[name]], counts[[name]]) for name in totals} | {"mean": (totals, counts)}
                 for structure, part in parts.items():
-                    found.append((grid, method, metric, modality, structure, *_interval([part])))
-            found.append((grid, method, metric, "overall", "mean", *_interval(list(sums.values()))))
+                    found.append((grid, method, metric, modality, structure, *_estimate([part])[1:]))
+            found.append((grid, method, metric, "overall", "mean", *_estimate(list(sums.values()))[1:]))
     place = ["grid", "method", "metric", "modality", "structure"]
     intervals = pd.DataFrame(found, columns=[*place, "low", "high", "interval"])
     intervals["low"] = intervals["low"].clip(lower=0)
@@ -159,8 +159,7 @@ def compare(scores: pd.DataFrame, method: str, reference: str, grid: str = "nati
     rows = [
         {
             "modality": modality,
-            "difference": float(np.mean([_mean_of_means(t.to_numpy(float), c.to_numpy(float)) for t, c in parts])),
-            **dict(zip(("low", "high", "interval"), _interval(parts), strict=True)),
+            **dict(zip(("difference", "low", "high", "interval"), _estimate(parts), strict=True)),
             "n": int(sum(counts.to_numpy().sum() for _, counts in parts)),
             "patients": sum(len(totals) for totals, _ in parts),
         }
@@ -201,8 +200,8 @@ def _by_patient(rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataF
     return groups.sum().unstack(fill_value=0.0), groups.count().unstack(fill_value=0)
 
 
-def _interval(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float, float, str]:
-    """Low, high and kind for the mean over ``parts`` (modalities) of the mean over their structures' means."""
+def _estimate(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float, float, float, str]:
+    """The mean over ``parts`` (modalities) of the mean over their structures' means; its low, high and kind."""
     means, variances, people = [], [], []
     for totals, counts in parts:
         some = (counts > 0).any(axis=1).to_numpy()  # patients with a value
@@ -210,24 +209,18 @@ def _interval(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float
         seen = counts.sum(axis=0) > 0
         own = totals[:, seen].sum(axis=0) / counts[:, seen].sum(axis=0)
         if not len(totals):  # a structure that was never found
-            return float("nan"), float("nan"), "none"
+            return float("nan"), float("nan"), float("nan"), "none"
         pull = ((totals[:, seen] - counts[:, seen] * own) / counts[:, seen].sum(axis=0)).mean(axis=1)
         means.append(own.mean())
         people.append(len(pull))
         variances.append((pull**2).sum() * len(pull) / max(len(pull) - 1, 1) / len(parts) ** 2)
+    mean = float(np.mean(means))
     if min(people) < 2:
-        return float("nan"), float("nan"), "none"
+        return mean, float("nan"), float("nan"), "none"
     spread = sum(v**2 / (n - 1) for v, n in zip(variances, people, strict=True))
     freedom = sum(variances) ** 2 / spread if spread else 1.0
     width = float(stats.t.ppf(0.975, freedom) * np.sqrt(sum(variances)))
-    return float(np.mean(means)) - width, float(np.mean(means)) + width, "t"
-
-
-def _mean_of_means(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean over structures of each one's mean over patients; both (…, patients, structures) -> (…)."""
-    totals, counts = np.nansum(totals, axis=-2), np.nansum(counts, axis=-2)
-    means = np.ma.masked_array(totals, mask=counts == 0) / np.maximum(counts, 1)
-    return np.ma.filled(means.mean(axis=-1), np.nan)
+    return mean, mean - width, mean + width, "t"
 
 
 def add_verdicts(table: pd.DataFrame, scores: pd.DataFrame, reference: str, train_cases: float) -> pd.DataFrame:
