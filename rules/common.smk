@@ -144,7 +144,7 @@ def raw_inputs(data, *sources):
     """The raw scans of a job that looks at them again. In this folder such a job finds phantoms or makes them: a
     clone after `dvc pull` has none, and as missing inputs they would start everything anew.
     """
-    return [folder for source in sources for folder in raw_input(data, source)] if STORED else []
+    return [place for source in sources for place in raw_input(data, source)] if STORED else []
 
 
 def raw_of_tasks(names, data=None):
