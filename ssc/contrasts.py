@@ -167,16 +167,20 @@ def mixed(differences: pd.DataFrame) -> Mixed:
     )
     effects = {name: f"0 + C({name})" for name in ("person", "training") if rows[name].duplicated().any()}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a variance of 0 lies on the edge
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a variance of 0 lies on the edge, where gradients fail
         model = MixedLM.from_formula(
             "difference ~ 0 + C(modality)", rows, groups=np.ones(len(rows)), re_formula="0", vc_formula=effects
         )
-        fit = model.fit(reml=True)
+        fit = model.fit(reml=True, method="powell", ftol=1e-12)
     if not fit.converged:
         return Mixed(*[float("nan")] * 4)
     share = np.full(model.k_fe, 1 / model.k_fe)
     mean = float(share @ fit.fe_params)
-    error = float(np.sqrt(share @ fit.cov_params().iloc[: model.k_fe, : model.k_fe] @ share))
+    spread = fit.scale * np.eye(len(rows))
+    spread += sum(variance * part[0] @ part[0].T for variance, part in zip(fit.vcomp, model.exog_vc.mats, strict=True))
+    # Of generalised least squares, as lme4 has it; statsmodels' own takes the observed information.
+    covariance = np.linalg.inv(model.exog.T @ np.linalg.solve(spread, model.exog))
+    error = float(np.sqrt(share @ covariance @ share))
     width = float(stats.norm.ppf(0.975)) * error
     return Mixed(mean, mean - width, mean + width, float(2 * stats.norm.sf(abs(mean) / error)))
 
@@ -387,5 +391,6 @@ def components(differences: pd.DataFrame) -> tuple[float, float, float]:
     splits = (differences["split"].astype(str) + " " + differences["seed"].astype(str)).to_numpy()
     i, j = np.triu_indices(len(values), 1)
     half, patient, split = (values[i] - values[j]) ** 2 / 2, patients[i] == patients[j], splits[i] == splits[j]
-    within, beside, apart = (half[m].mean() for m in (patient & ~split, split & ~patient, ~patient & ~split))
+    pairs = (patient & ~split, split & ~patient, ~patient & ~split)
+    within, beside, apart = (half[m].mean() if m.any() else float("nan") for m in pairs)
     return float(apart - within), float(apart - beside), float(within + beside - apart)

@@ -40,7 +40,7 @@ def judge(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         for name, left_out in _left_out(table).items()
         for row in _of(table, scores[~cases.isin(left_out)], name, train_cases(runs))
     ]
-    return pd.DataFrame(rows).round(4).assign(**provenance(runs))
+    return pd.DataFrame(rows).round(8).assign(**provenance(runs))
 
 
 def _left_out(table: matrix.Table) -> dict[str, list[tuple[str, str]]]:

@@ -236,15 +236,18 @@ def _restricted_likelihood(variances, y, X, parts):
     return value, means, covariance
 
 
-def test_the_mixed_model_is_restricted_maximum_likelihood():
-    """Patients and trainings crossed, against a search over the three variances."""
+@pytest.mark.parametrize("patients_differ", [True, False])
+def test_the_mixed_model_is_restricted_maximum_likelihood(patients_differ):
+    """Patients and trainings crossed, against a search over the three variances; that of patients may be 0."""
     generator, rows = np.random.default_rng(5), []
     for m, people in (("ct", 10), ("mri", 7)):
-        patient, training = generator.normal(0, 2, people), generator.normal(0, 1.5, 12)
-        rows.append(
-            _frame({(p, s): 1 + patient[p] + training[s] + generator.normal() for p in range(people) for s in range(12)
-                    if (p + s) % 3 == 0}, m)
-        )  # fmt: skip
+        training = generator.normal(0, 1.5, 12)
+        values = {
+            (p, s): 1 + training[s] + generator.normal() for p in range(people) for s in range(12) if (p + s) % 3 == 0
+        }
+        own = pd.Series(values).groupby(level=0).mean()
+        patient = generator.normal(0, 2, people) if patients_differ else 1 - own  # alike beyond all chance
+        rows.append(_frame({(p, s): value + patient[p] for (p, s), value in values.items()}, m))
     differences = pd.concat(rows, ignore_index=True)
     dummies = lambda *names: pd.get_dummies(differences[list(names)].agg(" ".join, axis=1)).to_numpy(float)  # noqa: E731
     parts = (dummies("modality", "patient"), dummies("split"), np.eye(len(differences)))
