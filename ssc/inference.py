@@ -16,7 +16,7 @@ import SimpleITK as sitk
 import torch
 from monai.inferers import sliding_window_inference
 from pydantic import ValidationError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ssc.data.dicom import dicom_files, dicom_kind
@@ -29,7 +29,7 @@ from ssc.data.verify import file_sha256
 from ssc.data.writing import write_image, write_labels_like
 from ssc.errors import DataError, RunError
 from ssc.models.folding import fold, unfolded
-from ssc.models.network import Network, inference_state, write_weights
+from ssc.models.network import Network, inference_state
 from ssc.runs import RunSettings, read_record, read_settings
 from ssc.settings import NetworkSettings, Strict
 from ssc.whole import whole
@@ -168,7 +168,7 @@ def write_folded(folder: Path, out: Path) -> None:
     for modality in settings.modalities:
         folded = fold(network, modality)
         with whole(out / f"{modality}.safetensors") as path:
-            write_weights(folded, path)
+            save_file(folded.state_dict(), path)
         card = Card(
             run=settings.key,
             commit=record["commit"],

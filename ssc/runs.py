@@ -130,18 +130,19 @@ COMMON = (
     "ssc/models/backbones/parted.py",
     "ssc/rivals/losses.py",
 )
+TAPPED = ("ssc/models/backbones/tapped.py", "ssc/models/backbones/convolutions.py")
 
 
 def training_code(network: NetworkSettings) -> str:
     """Fingerprint of the code that a training of this network uses, and of no other."""
     files = list(COMMON)
     if network.backbone.build.startswith("ssc.rivals."):
-        files += [*_rival(network.backbone.build.split(".")[2]), "ssc/models/backbones/tapped.py"]
+        files += [*_rival(network.backbone.build.split(".")[2]), *TAPPED]
     elif network.backbone.build.startswith("ssc."):
         own = Path(*network.backbone.build.split(".")[:-1]).with_suffix(".py").as_posix()
         files += [own, "ssc/models/backbones/transformer.py", "ssc/models/backbones/windows.py", "ssc/models/mlp.py"]
     else:
-        files.append("ssc/models/backbones/tapped.py")
+        files += TAPPED
     files += ["ssc/models/eam.py", "ssc/models/mlp.py"] if network.eam else []
     files += ["ssc/models/modulation.py"]
     return fingerprint(*dict.fromkeys(files))

@@ -19,6 +19,7 @@ import filelock
 import monai
 import torch
 from monai.utils import set_determinism
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -30,7 +31,7 @@ from ssc.errors import RunError
 from ssc.inference import probabilities
 from ssc.losses import objective
 from ssc.metrics import dice
-from ssc.models.network import Network, initialise, parameter_count, write_weights
+from ssc.models.network import Network, initialise, parameter_count
 from ssc.models.pretrained import Report, load_imagenet
 from ssc.runs import RunSettings, commit, read_settings, training_code, version_of
 from ssc.settings import Optimiser
@@ -284,7 +285,7 @@ def _write_results(training: Training, folder: Path, identity: dict[str, Any]) -
     with whole(folder / "run.json") as path:
         path.write_text(json.dumps(_record(training, identity), indent=1) + "\n", "utf-8")
     with whole(folder / "weights.safetensors") as path:
-        write_weights(training.network, path)
+        save_file({name: value.contiguous().cpu() for name, value in training.network.state_dict().items()}, path)
 
 
 def _record(training: Training, identity: dict[str, Any]) -> dict[str, Any]:

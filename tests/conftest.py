@@ -25,16 +25,16 @@ def installed(tmp_path_factory):
 def folded(tmp_path_factory):
     """A folded network of the abdomen, untrained."""
     from networks import network_of
+    from safetensors.torch import save_file
 
     from ssc.inference import Card
     from ssc.models.folding import fold
-    from ssc.models.network import write_weights
     from ssc.tasks import tasks
 
     folder, task = tmp_path_factory.mktemp("folded"), tasks()["abdomen"]
     for modality in task.modalities:
         network = fold(network_of("unet", "joint_plain"), modality)
-        write_weights(network, folder / f"{modality}.safetensors")
+        save_file(network.state_dict(), folder / f"{modality}.safetensors")
         card = Card(
             run="real/smoke/abdomen/draw0/seed0/joint_plain", commit="unknown", modality=modality,
             weights=f"{modality}.safetensors", labels={s.name: v for v, s in enumerate(task.structures, start=1)},

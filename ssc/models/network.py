@@ -6,10 +6,8 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ssc.errors import SettingsError
@@ -180,11 +178,6 @@ def inference_state(state: dict[str, Tensor], modulation: bool) -> dict[str, Ten
     """The part of a network's state that inference needs: no External Attention Modules."""
     dropped = ("eam.",) if modulation else ("eam.", "class_embeddings.")
     return {name: value for name, value in state.items() if not name.startswith(dropped)}
-
-
-def write_weights(network: nn.Module, path: Path) -> None:
-    """A network's state as safetensors, which takes no layout but the plain one."""
-    save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, path)
 
 
 def shared_name(name: str, modalities: Sequence[str]) -> str:

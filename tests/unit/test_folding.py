@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from networks import BACKBONES, METHODS, PAPER, images_of, network_of
+from safetensors.torch import save_file
 
 from ssc import matrix
 from ssc.errors import RunError
@@ -13,7 +14,7 @@ from ssc.inference import Card
 from ssc.models.backbones.build import build_backbone
 from ssc.models.backbones.tapped import Scaled
 from ssc.models.folding import fold, unfolded
-from ssc.models.network import parameter_count, write_weights
+from ssc.models.network import parameter_count
 
 CROP = {"nnformer": (16, 32, 48), "swin_unet": (3, 64, 48)}
 MODULATED = [name for name in PAPER if matrix.variants()[name].modulation]
@@ -147,7 +148,7 @@ def _folded_on_disk(backbone, folder):
         preprocessing={"kind": "ct"},
         trained_on={},
     )
-    write_weights(network, folder / card.weights)
+    save_file(network.state_dict(), folder / card.weights)
     (folder / "ct.folded.json").write_text(card.model_dump_json())
     image = _image(network)[:1]
     with torch.inference_mode():
