@@ -1,8 +1,8 @@
 """How 3D convolutions are called in training on a CPU, which decides their time; what they compute stays.
 
 The call is made channels last, since oneDNN's way back is up to four times as fast then. No other layer sees that
-layout: torch 2.13's instance norm of one image gives wrong gradients in it. One small image is convolved beside an empty
-one: torch does not hand it to oneDNN, and takes longer than for two.
+layout: torch 2.13's instance norm of one image gives wrong gradients in it. One small image is convolved beside an
+empty one: torch does not hand it to oneDNN, and takes longer than for two.
 """
 
 from __future__ import annotations
