@@ -293,7 +293,7 @@ def figure4_spec(wildcards):
 
 
 def table_spec(wildcards):
-    """What decides a figure of a table."""
+    """What decides a table, its contrasts and its figures."""
     table = matrix.tables()[wildcards.table]
     return {
         "data": settings.data_of(table.task),

@@ -54,7 +54,6 @@ rule contrasts_notebook:
             **table_spec(w),
             "seeds": settings.seeds,
             "folds": settings.folds,
-            "notebook": fingerprint("ssc/results/notebooks.py"),
         },
     message:
         "Notebook of the contrasts of {wildcards.table}"
