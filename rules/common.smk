@@ -171,12 +171,8 @@ def case_files(run):
 
 
 def table_runs(table):
-    """The trainings behind a table, at the configured data, scale and seeds."""
-    data = settings.data_of(matrix.tables()[table].task)
-    try:
-        return matrix.table_runs(table, data, settings.scale, settings.seeds, settings.folds)
-    except UserError as error:
-        raise WorkflowError(error)
+    """The trainings behind a table, at the configured data, scale, seeds and folds."""
+    return _configured(matrix.table_runs, table, matrix.tables()[table].task)
 
 
 def rates_runs(task):
@@ -186,7 +182,14 @@ def rates_runs(task):
 
 def claims_runs(task):
     """The trainings behind the claims on a task."""
-    return matrix.claims_runs(task, settings.data_of(task), settings.scale, settings.seeds)
+    return _configured(matrix.claims_runs, task, task)
+
+
+def _configured(runs, name, task):
+    try:
+        return runs(name, settings.data_of(task), settings.scale, settings.seeds, settings.folds)
+    except UserError as error:
+        raise WorkflowError(error)
 
 
 def raw_state(wildcards):

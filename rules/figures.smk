@@ -151,7 +151,9 @@ rule patients_differences:
 rule pictured_cases:
     input:
         scores=lambda w: scores_of(table_runs(w.table)),
-        label_maps=lambda w: [ancient(folder(f"{run.predictions('test')}/label_maps")) for run in table_runs(w.table)],
+        label_maps=lambda w: [
+            ancient(folder(f"{run.predictions('test')}/label_maps")) for run in table_runs(w.table) if not run.external
+        ],
         manifests=lambda w: sorted({m for run in table_runs(w.table) for m in raw_manifests(run)}),
         raw=lambda w: raw_of_tasks([matrix.tables()[w.table].task]),
     output:

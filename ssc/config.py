@@ -101,12 +101,12 @@ class Settings(Strict):
     def _home(cls, path: str | None) -> str | None:
         return None if path is None else str(Path(path).expanduser())
 
-    @field_validator("seeds")
+    @field_validator("seeds", "folds")
     @classmethod
-    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed stands there twice: its results would count twice")
-        return seeds
+    def _different(cls, numbers: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if numbers and len(set(numbers)) < len(numbers):
+            raise ValueError("a number stands there twice: its results would count twice")
+        return numbers
 
     @field_validator("tasks")
     @classmethod

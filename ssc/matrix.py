@@ -153,6 +153,11 @@ class Run:
         return (self.modality,) if self.modality else tuple(tasks()[self.task].modalities)
 
     @property
+    def configured_seed(self) -> int:
+        """The seed of the configuration, which a fold adds its own number to (see ``table_runs``)."""
+        return self.seed - seed_offset(self.split)
+
+    @property
     def cases(self) -> dict[str, dict[str, list[str]]]:
         """Case ids by modality and part (train, validation, test).
 
@@ -338,7 +343,6 @@ def tables() -> dict[str, Table]:
 
 
 def _check_table(table: Table) -> None:
-    # A method that is no variant is literature: the printed table must know it.
     unknown = set(table.draws) - set(tasks()[table.task].splits)
     if unknown:
         name, splits = sorted(unknown)[0], tasks()[table.task].splits
@@ -349,14 +353,18 @@ def _check_table(table: Table) -> None:
         for case in ((m, case) for m, cases in named.items() for case in cases):
             if case not in known:
                 raise SettingsError(f"config/matrix.yaml: tables.{table.name}: {key}: no case {' '.join(case)}")
-    unknown = set(table.methods) - set(table.trained) - _printed(table.published)
-    if table.reference not in table.trained:
-        unknown.add(table.reference)
-    unknown |= {method for pair in table.contrasts for method in pair} - set(table.trained)
-    if unknown:
-        name = sorted(unknown)[0]
+    # A method that is no variant is literature: the printed table must know it.
+    if unknown := sorted(set(table.methods) - set(table.trained) - _printed(table.published)):
+        name = unknown[0]
         raise SettingsError(
             f"config/matrix.yaml: tables.{table.name}: '{name}' is no variant; {nearest(name, variants())}"
+        )
+    compared = {table.reference, *(method for pair in table.contrasts for method in pair)}
+    if unknown := sorted(compared - set(table.trained)):
+        name = unknown[0]
+        raise SettingsError(
+            f"config/matrix.yaml: tables.{table.name}: reference or contrasts: the table trains no '{name}'; "
+            f"{nearest(name, table.trained)}"
         )
 
 
@@ -405,7 +413,7 @@ def runs_of(variant: str, task: str, split: str, data: str, scale: str, seed: in
 def table_runs(table: str, data: str, scale: str, seeds: list[int], folds: Sequence[int] | None = None) -> list[Run]:
     """Every training that feeds a table; ``folds``: of these of its draws alone, by place. Raises SettingsError.
 
-    A repeat of the folds is trained with a seed of its own: the n-th of a run of seed s has s + n.
+    Every fold is trained with a seed of its own, that trainings of one repeat share no chance: see ``seed_offset``.
     """
     row = tables()[table]
     missing = [fold for fold in folds or () if fold >= len(row.draws)]
@@ -417,17 +425,17 @@ def table_runs(table: str, data: str, scale: str, seeds: list[int], folds: Seque
         for seed in seeds
         for split in draws
         for method in row.trained
-        for run in runs_of(method, row.task, split, data, scale, seed + repeat_of(split))
+        for run in runs_of(method, row.task, split, data, scale, seed + seed_offset(split))
     ]
 
 
-def repeat_of(split: str) -> int:
-    """Number of the repeat that a fold belongs to, 0 where folds are not repeated."""
-    found = re.match(r"repeat(\d+)_", split)
-    return int(found[1]) if found else 0
+def seed_offset(split: str) -> int:
+    """What a split adds to the configured seed: 10 a repeat and 1 a fold; nothing where it is no fold."""
+    found = re.fullmatch(r"(?:repeat(\d+)_)?fold(\d+)", split)
+    return 10 * int(found[1] or 0) + int(found[2]) if found else 0
 
 
-def claims_runs(task: str, data: str, scale: str, seeds: list[int]) -> list[Run]:
-    """Every training that the claims on a task rest on."""
-    tables_of_claims = dict.fromkeys(table for table, _ in claims(task))
-    return list(dict.fromkeys(run for table in tables_of_claims for run in table_runs(table, data, scale, seeds)))
+def claims_runs(task: str, data: str, scale: str, seeds: list[int], folds: Sequence[int] | None = None) -> list[Run]:
+    """Every training that the claims on a task rest on; ``folds`` as in ``table_runs``."""
+    names = dict.fromkeys(table for table, _ in claims(task))
+    return list(dict.fromkeys(run for name in names for run in table_runs(name, data, scale, seeds, folds)))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ssc.contrasts import contrast, design_of, holm, paired, rule_of, verdicts
+from ssc.contrasts import design_of, judge, paired
 
 METRICS = {"dice": "dice", "asd": "asd_mm"}  # a table's name of a metric -> its column in scores.csv
 MORE_METRICS = {
@@ -241,13 +241,10 @@ def add_verdicts(table: pd.DataFrame, scores: pd.DataFrame, reference: str, trai
     others = [m for m in methods if m != reference] if reference in methods else []
     if others:
         design = design_of(native[native["method"] == reference], train_cases)
-        rule = rule_of(design, len(others))
-        found = [contrast(paired(native, m, reference), design.tested_share) for m in others]
-        corrected = holm([f.p[rule.name] for f in found]) if rule.name else [np.nan] * len(found)
-        said = verdicts(found, rule)
-        for method, f, p, verdict in zip(others, found, corrected, said, strict=True):
-            tests = {"p_sign_flip": f.p["sign_flip"], "p_nadeau_bengio": f.p["nadeau_bengio"]}
-            rows[method] |= {"p": p, **tests, "verdict": verdict, "rule": str(rule)}
+        judged = judge([paired(native, m, reference) for m in others], design)
+        for method, own, p, verdict in zip(others, judged.contrasts, judged.p, judged.verdicts, strict=True):
+            tests = {"p_sign_flip": own.p["sign_flip"], "p_nadeau_bengio": own.p["nadeau_bengio"]}
+            rows[method] |= {"p": p, **tests, "verdict": verdict, "rule": str(judged.rule)}
     columns = [*place, "p", "p_sign_flip", "p_nadeau_bengio", "first", "verdict", "rule"]
     frame = pd.DataFrame(rows.values()).reindex(columns=columns)
     return table.merge(frame.astype(dict.fromkeys(columns[5:9], float)), on=place, how="left")

@@ -1,7 +1,7 @@
 """The rules behind the splits in ``config/tasks``, fixed before any training.
 
-Abdomen: five draws and one development split. Heart: one split with the test cases of the literature. A user's own
-task: folds over patients.
+Abdomen: five draws, one development split, and folds over all patients, four times. Heart: one split with the test
+cases of the literature. A user's own task: folds over patients.
 """
 
 from __future__ import annotations

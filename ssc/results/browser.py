@@ -157,7 +157,7 @@ def _run(run: matrix.Run, results: Path) -> dict[str, Any]:
     folder = _record(run, results)
     record = json.loads((folder / "run.json").read_text("utf-8")) if (folder / "run.json").is_file() else {}
     made = {"key": run.key, "data": run.data, "scale": run.scale, "task": run.task, "split": run.split,
-            "seed": run.seed - matrix.repeat_of(run.split), "method": run.variant, "modalities": run.modalities,
+            "seed": run.configured_seed, "method": run.variant, "modalities": run.modalities,
             **{name: record.get(name) for name in RECORD}}  # fmt: skip
     if (folder / "history.csv").is_file():
         history = pd.read_csv(folder / "history.csv").set_index("step").map(lambda x: float(f"{x:.4g}")).reset_index()

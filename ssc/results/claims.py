@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ssc import matrix
-from ssc.contrasts import OF_INTEREST, contrast, design_of, holm, paired, rule_of, verdicts
+from ssc import contrasts, matrix
+from ssc.contrasts import OF_INTEREST, design_of, paired
 from ssc.results.rendering import Page, Section, number
 from ssc.results.tables import PUBLISHED, provenance, read_scores, train_cases, warning
 from ssc.statistics import compare
@@ -26,26 +26,25 @@ def judge(task: str, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     scores = read_scores(runs)
     printed = pd.read_csv(PUBLISHED, dtype={"table": str}).query("structure == 'mean' and metric == 'dice'")
     printed = printed.set_index(["table", "method", "modality"])["mean"]
-    rows, found = [], []
+    rows, differences = [], []
     native = scores[scores["grid"] == "native"]
     design = design_of(native[native["method"] == native["method"].iloc[0]], train_cases(runs))
     for name, claim in matrix.claims(task):
         table = matrix.tables()[name]
         means, own = printed[table.published], scores[scores["split"].isin(table.draws)]
-        found.append(contrast(paired(own, claim.method, claim.reference), design.tested_share))
+        differences.append(paired(own, claim.method, claim.reference))
         for row in compare(own, claim.method, claim.reference).to_dict("records"):
             published = round(means[claim.method, row["modality"]] - means[claim.reference, row["modality"]], 1)
             place = {"claim": claim.says, "table": name, "method": claim.method, "reference": claim.reference}
             rows.append({**place, "published": published, **row})
-    rule = rule_of(design, len(found))
+    judged = contrasts.judge(differences, design)
     frame = pd.DataFrame(rows)
     overall = frame["modality"] == "overall"
     lowest = [min(_overall(scores, method) for method in (c.method, c.reference)) for _, c in matrix.claims(task)]
-    said = [NOTHING if low < LEARNED else verdict for low, verdict in zip(lowest, verdicts(found, rule), strict=True)]
-    corrected = holm([f.p[rule.name] for f in found]) if rule.name else [float("nan")] * len(found)
-    frame.loc[overall, "p"], frame.loc[overall, "verdict"], frame["rule"] = corrected, said, str(rule)
+    said = [NOTHING if low < LEARNED else verdict for low, verdict in zip(lowest, judged.verdicts, strict=True)]
+    frame.loc[overall, "p"], frame.loc[overall, "verdict"], frame["rule"] = judged.p, said, str(judged.rule)
     for name in ("sign_flip", "nadeau_bengio"):
-        frame.loc[overall, f"p_{name}"] = [f.p[name] for f in found]
+        frame.loc[overall, f"p_{name}"] = [own.p[name] for own in judged.contrasts]
     return frame.round(4).assign(**provenance(runs)).drop(columns="splits")
 
 

@@ -6,22 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ssc import matrix
-from ssc.contrasts import (
-    OF_INTEREST,
-    RULES,
-    contrast,
-    design_of,
-    holm,
-    mixed,
-    noise_of,
-    paired,
-    power,
-    rule_of,
-    verdicts,
-)
+from ssc import contrasts, matrix
+from ssc.contrasts import OF_INTEREST, RULES, design_of, mixed, noise_of, paired, power
 from ssc.results.rendering import Page, Section, number
-from ssc.results.tables import provenance, read_scores, train_cases, warning
+from ssc.results.tables import pooled, provenance, read_scores, train_cases, warning
 from ssc.tasks import tasks
 
 ALL, UNSEEN = "all patients", "without the development split's validation cases"
@@ -30,8 +18,8 @@ ALL, UNSEEN = "all patients", "without the development split's validation cases"
 def judge(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     """One row a contrast and set of patients: overall difference, interval, every test's p, verdict, rule, power.
 
-    Points of Dice on each scan's own grid. The rule follows from patients and splits alone; power is that of the rule
-    for ``OF_INTEREST`` points, with the noise that these differences show. ``mixed…``: by the mixed model.
+    Points of Dice on each scan's own grid. The rule follows from patients and splits alone; ``power_1_point`` is its
+    chance to find that much with the noise that the contrast's own differences show. ``mixed…``: by the mixed model.
     """
     scores = read_scores(runs).query("grid == 'native'")
     cases = pd.Series(list(zip(scores["modality"], scores["case"], strict=True)), scores.index)
@@ -54,35 +42,35 @@ def _left_out(table: matrix.Table) -> dict[str, list[tuple[str, str]]]:
 
 def _of(table: matrix.Table, scores: pd.DataFrame, patients: str, train: float) -> list[dict]:
     design = design_of(scores[scores["method"] == table.reference], train)
-    rule = rule_of(design, len(table.contrasts))
+    tested = {f"n_{m}": len(set().union(*splits)) for m, splits in zip(design.modalities, design.tested, strict=True)}
     differences = [paired(scores, *pair) for pair in table.contrasts]
-    found = [contrast(own, design.tested_share) for own in differences]
-    models = [mixed(own) for own in differences]
-    corrected = {name: holm([f.p[name] for f in found]) for name in RULES}
-    noise = noise_of(differences, design.modalities)
-    chance = power(design, len(table.contrasts), OF_INTEREST, noise).get(rule.name, float("nan"))
-    return [
-        {
-            "patients": patients,
-            "method": method,
-            "reference": reference,
-            "difference": f.difference,
-            "low": f.low,
-            "high": f.high,
-            "verdict": verdict,
-            "p": corrected[rule.name][place] if rule.name else float("nan"),
-            **{f"p_{name}": f.p[name] for name in RULES},
-            "mixed": model.difference,
-            "mixed_low": model.low,
-            "mixed_high": model.high,
-            "p_mixed": model.p,
-            "rule": str(rule),
-            "power": chance,
-        }
-        for place, ((method, reference), f, model, verdict) in enumerate(
-            zip(table.contrasts, found, models, verdicts(found, rule), strict=True)
+    judged = contrasts.judge(differences, design)
+    rows = []
+    for place, (method, reference) in enumerate(table.contrasts):
+        found, model = judged.contrasts[place], mixed(differences[place])
+        noise = noise_of([differences[place]], design.modalities)
+        chances = power(design, len(table.contrasts), OF_INTEREST, noise)
+        rows.append(
+            {
+                "patients": patients,
+                **tested,
+                "method": method,
+                "reference": reference,
+                "difference": found.difference,
+                "low": found.low,
+                "high": found.high,
+                "verdict": judged.verdicts[place],
+                "p": judged.p[place],
+                **{f"p_{name}": found.p[name] for name in RULES},
+                "mixed": model.difference,
+                "mixed_low": model.low,
+                "mixed_high": model.high,
+                "p_mixed": model.p,
+                "rule": str(judged.rule),
+                "power_1_point": chances.get(judged.rule.name, float("nan")),
+            }
         )
-    ]
+    return rows
 
 
 def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
@@ -90,7 +78,7 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
     first, labels = rows.iloc[0], {name: variant.label for name, variant in matrix.variants().items()}
     sections = [
         Section(
-            f"{name[0].upper()}{name[1:]}: {_ruled(own.iloc[0])}",
+            f"{name[0].upper()}{name[1:]} ({_counted(own.iloc[0])}): by {own['rule'].iloc[0]}",
             pd.DataFrame(
                 {
                     "Contrast": f"{labels[row.method]} − {labels[row.reference]}",
@@ -100,6 +88,7 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
                     f"[{number(row.mixed_low, 1, sign=True)}, {number(row.mixed_high, 1, sign=True)}]",
                     "p": "–" if pd.isna(row.p) else f"{row.p:.2g}",
                     "verdict": row.verdict,
+                    f"finds {OF_INTEREST:g} point": _percent(row.power_1_point),
                 }
                 for row in own.itertuples()
             ),
@@ -111,14 +100,19 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
         f"{table.title}: contrasts",
         f"{warning(first['data'], tasks()[table.task])} Scale: {first['scale']}.",
         "Differences of the overall mean Dice (%) on each scan's own grid, with 95 % t intervals over patients, and by "
-        "a mixed model with patients and trainings crossed; verdicts and p are Holm-corrected over the "
-        f"{len(table.contrasts)} contrasts. "
+        "mixed models with patients and trainings crossed; verdicts and p are Holm-corrected over the "
+        f"{len(table.contrasts)} contrasts; last, the rule's chance to find {OF_INTEREST:g} point, simulated with the "
+        f"noise of the contrast's own differences. Test results of {pooled(table, first['splits'].split())}. "
         f"Seeds {first['seed']}, initialisation {first['init']}, commit {first['commit']}.",
         tuple(sections),
     )
 
 
-def _ruled(first: pd.Series) -> str:
-    """The rule of some patients, and what it finds."""
-    found = "" if pd.isna(first["power"]) else f", {OF_INTEREST:g} point in {100 * first['power']:.0f} %"
-    return f"by {first['rule']}{found}"
+def _counted(first: pd.Series) -> str:
+    """How many patients of each modality."""
+    names = [name for name in first.index if name.startswith("n_") and pd.notna(first[name])]
+    return " + ".join(f"{first[name]} {name.removeprefix('n_').upper()}" for name in names)
+
+
+def _percent(share: float) -> str:
+    return "–" if pd.isna(share) else f"{number(100 * share, 0)} %"

@@ -61,10 +61,10 @@ def _cases(table: str, results: Path, cell: pd.Series, indent: str) -> Iterator[
         if run.variant != cell["method"] or cell["modality"] not in run.modalities:
             continue
         file = results / run.predictions("test").relative_to("results") / "scores.csv"
-        if not file.is_file():
-            raise RunError(f"{file}: not there, and the table rests on it. The scores must lie beside tables/.")
         if "splits" in cell and run.split not in cell["splits"].split():
             continue  # the table was asked for of other folds
+        if not file.is_file():
+            raise RunError(f"{file}: not there, and the table rests on it. The scores must lie beside tables/.")
         scores = read_scores([run], results).query("modality == @cell.modality and structure == @cell.structure")
         folder = results / run.folder.relative_to("results")
         yield f"{indent}{folder} (weights.safetensors, run.json) -> {file}"

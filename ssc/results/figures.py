@@ -77,7 +77,7 @@ def figure4(runs: dict[str, Sequence[matrix.Run]], raw: dict[str, str]) -> plt.F
     The case is the median one of the last method. ``runs``: task -> its runs; ``raw``: archive -> folder of raw scans.
     """
     first = next(iter(runs.values()))[0]
-    runs = {name: [run for run in of_task if run.seed == first.seed] for name, of_task in runs.items()}
+    runs = {name: [r for r in of_task if r.configured_seed == first.configured_seed] for name, of_task in runs.items()}
     rows = [
         (of_task, median_case(read_scores(of_task), modality, of_task[-1].variant), "median Dice")
         for name, of_task in runs.items()
@@ -88,9 +88,13 @@ def figure4(runs: dict[str, Sequence[matrix.Run]], raw: dict[str, str]) -> plt.F
 
 
 def pictured_cases(table: matrix.Table, runs: Sequence[matrix.Run], raw: dict[str, str]) -> plt.Figure:
-    """Overlays as in ``figure4`` of the cases that a table names, each in the first split that tests it."""
-    scores = read_scores(runs)
-    shown = [first_result(scores, m, case, table.methods[-1]) for m, cases in table.pictured.items() for case in cases]
+    """Overlays as in ``figure4`` of the cases that a table names, each in the first split that tests it.
+
+    Label maps from elsewhere (external methods) are not shown.
+    """
+    runs = [run for run in runs if not run.external and run.configured_seed == runs[0].configured_seed]
+    scores, last = read_scores(runs), runs[-1].variant
+    shown = [first_result(scores, m, case, last) for m, cases in table.pictured.items() for case in cases]
     return _overlays([(runs, each, "Dice") for each in shown], raw)
 
 
@@ -108,7 +112,7 @@ def _overlays(rows: Sequence[tuple[Sequence[matrix.Run], Shown, str]], raw: dict
         case = f"{shown.modality.upper()}, case {shown.case} of {shown.split}"
         part.suptitle(f"{case}: {measure} of {label} ({shown.dice:.1f} %)", fontweight="bold")
         _draw_case(part, runs, shown, raw, (lines, columns))
-    figure.supxlabel(f"{first.data} data, {first.scale} scale, seed {first.seed}", fontsize=11)
+    figure.supxlabel(f"{first.data} data, {first.scale} scale, seed {first.configured_seed}", fontsize=11)
     return figure
 
 

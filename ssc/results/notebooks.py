@@ -251,8 +251,9 @@ runs = matrix.table_runs("$table", "$data", "$scale", seeds=$seeds, folds=$folds
 table, task = matrix.tables()["$table"], tasks()["$task"]
 labels = {method: matrix.variants()[method].label for method in table.methods}
 scores = read_scores(runs).query("grid == 'native'")
-commits = {json.loads((run.folder / "run.json").read_text("utf-8"))["commit"] for run in runs}
-print(f"{len(runs)} trainings, commit {', '.join(sorted(commits))}")
+trained = [run for run in runs if not run.external]
+commits = {json.loads((run.folder / "run.json").read_text("utf-8"))["commit"] for run in trained}
+print(f"{len(trained)} trainings, commit {', '.join(sorted(commits))}")
 %%text
 ## The verdicts
 %%code

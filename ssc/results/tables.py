@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -54,7 +55,7 @@ def read_scores(
     """The scores of all runs, with method, split and configured seed. ``results``: the folder of predictions/."""
     frames = [
         pd.read_csv(results / run.predictions(part).relative_to("results") / "scores.csv", dtype={"case": str}).assign(
-            method=run.variant, split=run.split, seed=run.seed - matrix.repeat_of(run.split)
+            method=run.variant, split=run.split, seed=run.configured_seed
         )
         for run in runs
     ]
@@ -73,6 +74,8 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     rows = add_differences(summarise(scores, table.trained, structures), table.reference)
     rows = add_difference_intervals(add_intervals(rows, scores), scores, table.reference)
     rows = add_verdicts(rows, scores, table.reference, train_cases(runs))
+    if table.contrasts:  # judged there, as the family that was fixed beforehand
+        rows = rows.assign(p=float("nan"), verdict=None, rule=None)
     rows = add_worst(add_seed_spread(rows, scores, table.trained, structures), scores)
     published = pd.read_csv(PUBLISHED, dtype={"table": str}).query("table == @table.published")
     place = ["method", "modality", "structure", "metric"]
@@ -181,7 +184,7 @@ def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
         "data": runs[0].data,
         "scale": runs[0].scale,
         "splits": " ".join(dict.fromkeys(run.split for run in runs)),
-        "seed": " ".join(sorted({str(run.seed - matrix.repeat_of(run.split)) for run in runs})),
+        "seed": " ".join(sorted({str(run.configured_seed) for run in runs})),
         **{name: "".join(values) for name, values in shared.items()},  # none where all methods are external
         "commit": " ".join(sorted({record["commit"] for record in records})),
     }
@@ -306,11 +309,7 @@ def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
         for modality, group in single.groupby("modality", sort=False)
     ]
     counts = ", ".join(f"{n} {modality} results of {patients} {_people(rows)}" for modality, n, patients in counted)
-    overlap = ", which overlap" if any(n > patients for _, n, patients in counted) else ""
-    splits = rows["splits"].iloc[0].split()
-    several = f"{len(splits)} draws pooled{overlap}" if len(splits) > 1 else "one split"
-    if len(splits) < len(table.draws):
-        several = f"{' and '.join(splits)} of {len(table.draws)} draws{overlap}"
+    results = f"{pooled(table, rows['splits'].iloc[0].split())} ({counts})"
     missed = (
         "† and a number: so many results in which the structure was missed; they count as Dice 0 and have "
         "no surface distance (a mean is over the structures that have one), so compare asd_common in the CSV. "
@@ -320,11 +319,25 @@ def _caption(table: matrix.Table, rows: pd.DataFrame) -> str:
     printed = "paper: the printed number. " if rows["published_mean"].notna().any() else ""
     box = BOXES.get(rows["box"].iloc[0], "")
     return (
-        f"Test results of {several} ({counts}). Means over structures: {_spread_name(rows)}{_interval_name(rows)}; "
+        f"Test results of {results}. Means over structures: {_spread_name(rows)}{_interval_name(rows)}; "
         f"single structures: mean±standard deviation over results. Bold: the best of a column. {printed}"
-        f"{_tests(rows)} {missed}{box}"
+        f"{_tests(table, rows)} {missed}{box}"
         f"Seeds {rows['seed'].iloc[0]}, initialisation {rows['init'].iloc[0]}, commit {rows['commit'].iloc[0]}."
     )
+
+
+def pooled(table: matrix.Table, splits: Sequence[str]) -> str:
+    """Which of a table's splits its results come from, and how often a case is tested, in words."""
+    whole = len(splits) == len(table.draws)
+    if len(splits) == 1:
+        return "one split" if whole else f"{splits[0]} of {len(table.draws)} splits"
+    of_task = tasks()[table.task].splits
+    tested = Counter((m, case) for split in splits for m, parts in of_task[split].items() for case in parts["test"])
+    count = f"{len(splits)}" if whole else f"{len(splits)} of {len(table.draws)}"
+    if len(set(tested.values())) > 1:
+        return f"{count} draws pooled, which overlap"
+    often = tested.most_common(1)[0][1]
+    return f"{count} splits pooled, each test case in {often} of them"
 
 
 def described(rows: pd.DataFrame) -> str:
@@ -346,8 +359,10 @@ def _interval_name(rows: pd.DataFrame) -> str:
     return f"[low, high], 95 % by t over {_people(rows)}" if (rows["interval"] == "t").any() else "no interval"
 
 
-def _tests(rows: pd.DataFrame) -> str:
+def _tests(table: matrix.Table, rows: pd.DataFrame) -> str:
     """What a verdict rests on."""
+    if table.contrasts:
+        return f"Verdicts stand in contrasts_{table.name}."
     rules = rows["rule"].dropna().unique()
     if not len(rules):
         return ""

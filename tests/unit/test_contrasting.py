@@ -8,18 +8,20 @@ import pytest
 
 from ssc import matrix
 from ssc.contrasts import contrast, paired
-from ssc.results import contrasting, rendering
+from ssc.results import contrasting, rendering, tables
+from ssc.results.explain import explain
 from ssc.results.notebooks import contrasts_notebook, execute
 from ssc.results.tables import read_scores
 
 STUDY = matrix.tables()["study"]
 
 
-def test_a_repeat_has_a_seed_and_patients_of_its_own():
+def test_a_fold_has_a_seed_and_a_repeat_patients_of_its_own():
     runs = matrix.table_runs("study", "real", "small", [0])
     assert len(runs) == 20 * 9  # one network a modality counts twice
-    assert {(run.split[:7], run.seed) for run in runs} == {(f"repeat{n}", n) for n in range(4)}
-    tested = [case for run in runs if run.variant == "ours" and run.seed == 2 for case in run.cases["ct"]["test"]]
+    assert len({(run.split, run.seed) for run in runs}) == len({run.seed for run in runs}) == 20
+    assert {run.configured_seed for run in runs} == {0}
+    tested = [case for run in runs if run.variant == "ours" and run.seed // 10 == 2 for case in run.cases["ct"]["test"]]
     assert len(tested) == len(set(tested)) == 30
 
 
@@ -36,14 +38,17 @@ def made_up(tmp_path, monkeypatch):
             for case in run.cases[m]["test"]:
                 dice = patients.setdefault((m, case), generator.normal(80, 6)) + gain + noise + generator.normal(0, 0.5)
                 rows += [
-                    {"case": case, "modality": m, "structure": name, "grid": "native", "status": "found", "dice": dice}
+                    {"case": case, "modality": m, "structure": name, "grid": "native", "status": "found", "dice": dice,
+                     "asd_mm": 1.0}
                     for name in ("liver", "spleen")
-                ]
+                ]  # fmt: skip
         run.predictions("test").mkdir(parents=True)
         pd.DataFrame(rows).to_csv(run.predictions("test") / "scores.csv", index=False)
         run.folder.mkdir(parents=True)
-        record = {"commit": "abc", "init": "random", "preprocessing": {m: {"box": "body"} for m in run.modalities}}
+        record = {"commit": "abc", "init": "random", "preprocessing": {m: {"box": "body"} for m in run.modalities},
+                  "parameters": 1_500_000, "steps": 4000, "seconds": 600.0}  # fmt: skip
         (run.folder / "run.json").write_text(json.dumps(record), "utf-8")
+        (run.folder / "settings.json").write_text('{"optimiser": {"learning_rate": 0.006}}', "utf-8")
     return runs
 
 
@@ -57,13 +62,36 @@ def test_a_gain_that_was_put_in_is_found_and_no_other(made_up):
     assert set(whole["verdict"].drop(("ours_unet", "joint_plain_unet"))) == {"no effect above 1 point"}
     assert abs(whole["difference"]["ours_unet", "joint_plain_unet"] - 3) < 0.3
     assert abs(whole["mixed"] - whole["difference"]).max() < 0.05
-    assert whole["power"].iloc[0] > 0.99  # this noise is small; with that of our kept results it is 0.5
+    assert whole["power_1_point"].min() > 0.99  # this noise is small; with that of our kept results it is 0.5
     few = rows[rows["patients"] == sets[-1]].set_index(["method", "reference"])["difference"]
     scores = read_scores(runs).query("modality == 'ct' or case not in ('15', '36')")
     own = contrast(paired(scores, "ours", "joint_plain"), 0.4)
     assert few["ours", "joint_plain"] == pytest.approx(own.difference, abs=1e-4)
     text = rendering.markdown(contrasting.page(STUDY, rows)).replace("\xa0", " ")
-    assert "Ours, U-Net − Joint, U-Net" in text and "## Without the development split's validation cases: by " in text
+    assert "Ours, U-Net − Joint, U-Net" in text and "20 splits pooled, each test case in 4 of them" in text
+    assert "## Without the development split's validation cases (24 CT + 16 MRI): by " in text
+
+
+def test_a_study_that_is_under_way_stands_in_tables_and_is_explained(made_up, tmp_path):
+    """Seven of its folds: a table without verdicts, contrasts by a rule of its own, and the way to each case."""
+    runs = matrix.table_runs("study", "real", "small", [0], range(7))
+    for run in made_up:
+        if run not in runs:
+            (run.predictions("test") / "scores.csv").unlink()
+    rows = tables.tidy(STUDY, runs)
+    assert rows[["p", "verdict", "rule"]].isna().all(axis=None) and rows["difference_low"].notna().any()
+    caption = tables.page(STUDY, rows).caption
+    assert "7 of 20 draws pooled, which overlap (42 CT results of 30 patients, 28 MRI results of 20" in caption
+    assert "Verdicts stand in contrasts_study. " in caption and "Seeds 0," in caption
+    path = tmp_path / "results/tables/study.csv"
+    path.parent.mkdir()
+    rows.to_csv(path, index=False)
+    lines = list(explain(path, "ours", "ct", "liver", "dice", "native"))
+    assert sum(".nii.gz: found" in line for line in lines) == 42
+    assert any("repeat1_fold1/seed11" in line for line in lines)
+    judged = contrasting.judge(STUDY, runs)
+    assert set(judged["splits"].str.split().str.len()) == {7}
+    assert "(30 CT + 20 MRI): by " in rendering.markdown(contrasting.page(STUDY, judged)).replace("\xa0", " ")
 
 
 @pytest.mark.long

@@ -174,10 +174,21 @@ def test_captions_say_what_is_there(runs):
     rows = tables.tidy(table, runs)
     caption = tables.page(table, rows).caption
     assert "one split (4 CT results of 4 phantoms" in caption and "patients" not in caption and "†" not in caption
-    folds, rows = table.model_copy(update={"draws": ("a", "b")}), rows.assign(splits="a b")
-    assert "2 draws pooled (4 CT" in _markdown(folds, rows)  # as many people as results: disjoint
-    assert "2 draws pooled, which overlap (4 CT" in _markdown(folds, rows.assign(patients=3))
-    assert "results of b of 2 draws (4 CT" in _markdown(folds, rows.assign(splits="b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "splits", "said"),
+    [
+        ("table6", slice(None), "5 draws pooled, which overlap"),
+        ("table6", slice(1), "draw0 of 5 splits"),
+        ("study", slice(None), "20 splits pooled, each test case in 4 of them"),
+        ("study", slice(5), "5 of 20 splits pooled, each test case in 1 of them"),
+        ("study", slice(7), "7 of 20 draws pooled, which overlap"),
+    ],
+)
+def test_a_caption_says_how_often_a_case_is_tested(name, splits, said):
+    table = matrix.tables()[name]
+    assert tables.pooled(table, table.draws[splits]) == said
 
 
 @pytest.mark.parametrize(
