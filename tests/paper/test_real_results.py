@@ -3,12 +3,15 @@
 import csv
 from statistics import mean
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from ssc import matrix
 from ssc.matrix import ROOT
 from ssc.results import claims, rendering, tables
+from ssc.results.figures import overall_means
 from ssc.results.rendering import number
 
 KEPT = ROOT / "docs/results/real_small"
@@ -85,6 +88,17 @@ def test_the_readme_shows_table_6_as_kept():
     for row in control.query("grid == 'native' and metric == 'dice' and modality != 'overall'").itertuples():
         cell = f"{row.modality.upper()} {row.mean:.1f} [{row.low:.1f}, {row.high:.1f}]"
         assert cell in " ".join(readme.split()), cell
+
+
+def test_the_first_figure_shows_the_intervals_of_the_tables(tmp_path):
+    rows = pd.concat([pd.read_csv(KEPT / f"tables/{name}.csv", dtype={"seed": str}) for name in ("table6", "controls")])
+    labels = {method: matrix.variants()[method].label for method in rows.dropna(subset="mean")["method"].unique()}
+    overall_means(rows, labels, tables.described(rows)).savefig(tmp_path / "drawn.png", dpi=200)
+    drawn, kept = (
+        np.asarray(Image.open(path).convert("L"), float)
+        for path in (tmp_path / "drawn.png", KEPT / "figures/means_table6+controls.png")
+    )
+    assert drawn.shape == kept.shape and (abs(drawn - kept) > 60).mean() < 1e-3
 
 
 def test_the_results_page_says_the_verdicts_as_kept():
