@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 
 from ssc import matrix
+from ssc.config import Settings
 from ssc.contrasts import contrast, paired
-from ssc.results import contrasting, rendering, tables
+from ssc.results import contrasting, rates, rendering, tables
 from ssc.results.explain import explain
 from ssc.results.notebooks import contrasts_notebook, execute
 from ssc.results.tables import read_scores
+from ssc.runs import run_settings
 
 STUDY = matrix.tables()["study"]
 
@@ -25,13 +27,41 @@ def test_a_fold_has_a_seed_and_a_repeat_patients_of_its_own():
     assert len(tested) == len(set(tested)) == 30
 
 
+def test_arms_share_all_but_what_they_are_compared_by():
+    """Cases, crops, steps and seed; shuffled class names are the one difference to Ours, rate included."""
+    settings = Settings.read({"data": "real"})
+    arms = {
+        name: run_settings(settings, matrix.runs_of(name, "abdomen", "repeat1_fold3", "real", "small", 13)[0])
+        for name in STUDY.trained
+    }
+    shared = [
+        (arm.sampling, arm.optimiser.model_copy(update={"learning_rate": 0}), arm.cases["ct"]) for arm in arms.values()
+    ]
+    assert all(each == shared[0] for each in shared)
+    ours, shuffled = arms["ours_unet_tuned"].model_dump(), arms["ours_shuffled_unet_tuned"].model_dump()
+    assert (ours["objective"].pop("shuffled"), shuffled["objective"].pop("shuffled")) == (False, True)
+    assert ours.pop("key") != shuffled.pop("key") and ours == shuffled
+
+
+def test_the_arms_are_trained_at_the_rates_that_the_kept_trainings_chose(tmp_path, monkeypatch):
+    (tmp_path / "results").symlink_to(matrix.ROOT / "docs/results/rates")
+    monkeypatch.chdir(tmp_path)
+    arms = {name.removesuffix("_tuned") for name in STUDY.methods} - {"ours_shuffled_unet"}
+    monkeypatch.setattr(matrix, "rates", lambda: {"abdomen": tuple(arms)})
+    chosen = rates.choose("abdomen", matrix.rates_runs("abdomen", "real", "small", 0)).query("chosen")
+    assert set(chosen["method"]) == arms
+    for row in chosen.itertuples():
+        name = row.method if row.factor == 1 else f"{row.method}_tuned"
+        assert name in STUDY.methods and (matrix.variants()[name].settings.learning_rate or 1) == row.factor
+
+
 @pytest.fixture
 def made_up(tmp_path, monkeypatch):
     """A working folder with scores of the study, in which two methods gain 3 points; its runs."""
     monkeypatch.chdir(tmp_path)
     runs, generator, patients = matrix.table_runs("study", "real", "small", [0]), np.random.default_rng(0), {}
     for run in runs:
-        gain = 3.0 if run.variant in ("ours_unet", "ours_shuffled_unet") else 0.0
+        gain = 3.0 if run.variant in ("ours_unet_tuned", "ours_shuffled_unet_tuned") else 0.0
         rows = []
         for m in run.modalities:
             noise = generator.normal(0, 0.2)
@@ -58,15 +88,15 @@ def test_a_gain_that_was_put_in_is_found_and_no_other(made_up):
     sets = (contrasting.ALL, contrasting.UNSEEN, "without MRI 15 and 36")
     assert rows.groupby("patients", sort=False).size().to_dict() == dict.fromkeys(sets, 7)
     whole = rows[rows["patients"] == contrasting.ALL].set_index(["method", "reference"])
-    assert whole["verdict"]["ours_unet", "joint_plain_unet"] == "helps"
-    assert set(whole["verdict"].drop(("ours_unet", "joint_plain_unet"))) == {"no effect above 1 point"}
-    assert abs(whole["difference"]["ours_unet", "joint_plain_unet"] - 3) < 0.3
+    assert whole["verdict"]["ours_unet_tuned", "joint_plain_unet_tuned"] == "helps"
+    assert set(whole["verdict"].drop(("ours_unet_tuned", "joint_plain_unet_tuned"))) == {"no effect above 1 point"}
+    assert abs(whole["difference"]["ours_unet_tuned", "joint_plain_unet_tuned"] - 3) < 0.3
     assert abs(whole["mixed"] - whole["difference"]).max() < 0.05
     assert whole["power_1_point"].min() > 0.99  # this noise is small; with that of our kept results it is 0.5
     few = rows[rows["patients"] == sets[-1]].set_index(["method", "reference"])["difference"]
     scores = read_scores(runs).query("modality == 'ct' or case not in ('15', '36')")
-    own = contrast(paired(scores, "ours", "joint_plain"), 0.4)
-    assert few["ours", "joint_plain"] == pytest.approx(own.difference, abs=1e-4)
+    own = contrast(paired(scores, "ours", "joint_plain_tuned"), 0.4)
+    assert few["ours", "joint_plain_tuned"] == pytest.approx(own.difference, abs=1e-4)
     text = rendering.markdown(contrasting.page(STUDY, rows)).replace("\xa0", " ")
     assert "Ours, U-Net − Joint, U-Net" in text and "20 splits pooled, each test case in 4 of them" in text
     assert "## Without the development split's validation cases (24 CT + 16 MRI): by " in text
