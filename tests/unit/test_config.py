@@ -75,7 +75,7 @@ def _changed(run_name, **losses):
 @pytest.mark.parametrize(
     ("loss", "users"),
     [
-        ("alpha", set(VARIANTS) - {"backbone", "joint_plain"}),
+        ("alpha", set(VARIANTS) - {"backbone", "joint_plain", "joint_plain_tuned"}),
         ("beta", {"joint_v1_cr", "joint_v2_cr", "joint_v3_mcr", "ours", "ours_shuffled"}),
         ("gamma", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours", "ours_shuffled", *TAUS}),
         ("tau", {"joint_v1_cr", "joint_v2_cr", "joint_v3_icr", "ours", "ours_shuffled"}),
@@ -137,7 +137,7 @@ def test_what_is_no_run_is_refused(key):
     [
         ("table6", {"reference": "joint_v9"}, "the table trains no 'joint_v9'; did you mean 'joint_v"),
         ("table6", {"reference": "unet"}, "the table trains no 'unet'"),
-        ("study", {"contrasts": [["ours_unet", "ummkd"]]}, "the table trains no 'ummkd'"),
+        ("study", {"contrasts": [["ours_unet_tuned", "ummkd"]]}, "the table trains no 'ummkd'"),
         ("controls", {"methods": ["baseline", "ours_shufled", "ours"]}, "'ours_shufled' is no variant; did you mean"),
     ],
 )
