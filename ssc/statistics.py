@@ -223,31 +223,36 @@ def _estimate(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float
     return mean, mean - width, mean + width, "t"
 
 
+JUDGED = {"grid": "native", "metric": "dice", "modality": "overall", "structure": "mean"}  # a method's one row
+
+
 def add_verdicts(table: pd.DataFrame, scores: pd.DataFrame, reference: str, train_cases: float) -> pd.DataFrame:
     """Columns of the overall Dice on the scans' own grid: what can be said of each method against ``reference``.
 
     ``p`` by the design's rule, Holm-corrected over the methods; ``p_sign_flip``, ``p_nadeau_bengio`` as they are;
-    ``verdict``, ``rule`` (see ``ssc.contrasts``); ``first``: share of bootstraps of the patients in which the method
-    has the highest mean. ``train_cases``: of a split, all modalities.
+    ``verdict``, ``rule`` (see ``ssc.contrasts``). ``train_cases``: of a split, all modalities.
     """
     scores = _with_patients(scores)
-    native = scores[scores["grid"] == "native"]
-    methods = [m for m in table["method"].unique() if m in set(native["method"])]
-    place = ["grid", "method", "metric", "modality", "structure"]
-    fixed = {"grid": "native", "metric": "dice", "modality": "overall", "structure": "mean"}
-    rows = {method: {**fixed, "method": method} for method in methods}
-    for method, share in first_shares(native, methods).items():
-        rows[method]["first"] = share
-    others = [m for m in methods if m != reference] if reference in methods else []
+    native, rows = scores[scores["grid"] == "native"], []
+    present = set(native["method"])
+    others = [m for m in table["method"].unique() if m in present - {reference}] if reference in present else []
     if others:
         design = design_of(native[native["method"] == reference], train_cases)
         judged = judge([paired(native, m, reference) for m in others], design)
         for method, own, p, verdict in zip(others, judged.contrasts, judged.p, judged.verdicts, strict=True):
             tests = {"p_sign_flip": own.p["sign_flip"], "p_nadeau_bengio": own.p["nadeau_bengio"]}
-            rows[method] |= {"p": p, **tests, "verdict": verdict, "rule": str(judged.rule)}
-    columns = [*place, "p", "p_sign_flip", "p_nadeau_bengio", "first", "verdict", "rule"]
-    frame = pd.DataFrame(rows.values()).reindex(columns=columns)
-    return table.merge(frame.astype(dict.fromkeys(columns[5:9], float)), on=place, how="left")
+            rows.append({**JUDGED, "method": method, "p": p, **tests, "verdict": verdict, "rule": str(judged.rule)})
+    numbers = ["p", "p_sign_flip", "p_nadeau_bengio"]
+    frame = pd.DataFrame(rows, columns=[*JUDGED, "method", *numbers, "verdict", "rule"])
+    return table.merge(frame.astype(dict.fromkeys(numbers, float)), on=[*JUDGED, "method"], how="left")
+
+
+def add_first_shares(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """A column ``first`` of the same rows: see ``first_shares``."""
+    native = _with_patients(scores[scores["grid"] == "native"])
+    methods = [m for m in table["method"].unique() if m in set(native["method"])]
+    shares = pd.Series(first_shares(native, methods), name="first").rename_axis("method").reset_index()
+    return table.merge(shares.assign(**JUDGED), on=[*JUDGED, "method"], how="left")
 
 
 def first_shares(scores: pd.DataFrame, methods: Sequence[str]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from ssc.statistics import (
     METRICS,
     add_difference_intervals,
     add_differences,
+    add_first_shares,
     add_intervals,
     add_seed_spread,
     add_verdicts,
@@ -73,9 +74,9 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     scores = read_scores(runs)
     rows = add_differences(summarise(scores, table.trained, structures), table.reference)
     rows = add_difference_intervals(add_intervals(rows, scores), scores, table.reference)
-    rows = add_verdicts(rows, scores, table.reference, train_cases(runs))
-    if table.contrasts:  # judged there, as the family that was fixed beforehand
-        rows = rows.assign(p=float("nan"), verdict=None, rule=None)
+    if not table.contrasts:  # else contrasts_TABLE judges them, the one family that was fixed beforehand
+        rows = add_verdicts(rows, scores, table.reference, train_cases(runs))
+    rows = add_first_shares(rows, scores)
     rows = add_worst(add_seed_spread(rows, scores, table.trained, structures), scores)
     published = pd.read_csv(PUBLISHED, dtype={"table": str}).query("table == @table.published")
     place = ["method", "modality", "structure", "metric"]
@@ -112,7 +113,8 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         *numbers.values(),
     ]
     counts = ["missed", "absent", "false_positive"]
-    rows = rows[[*columns, *counts, "asd_common", "grid", "data", "scale", "splits", "seed", "init", "box", "commit"]]
+    last = ["asd_common", "grid", "data", "scale", "splits", "seed", "init", "box", "commit"]
+    rows = rows.reindex(columns=[*columns, *counts, *last])  # no verdicts where contrasts_TABLE has them
     rows = rows.astype(dict.fromkeys(["n", "patients", "parameters", "steps", *counts], "Int64"))
     return rows.round(4)
 

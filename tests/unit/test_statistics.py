@@ -11,6 +11,7 @@ from ssc.contrasts import holm
 from ssc.statistics import (
     add_difference_intervals,
     add_differences,
+    add_first_shares,
     add_intervals,
     add_seed_spread,
     add_verdicts,
@@ -224,6 +225,7 @@ def _judged(gain, splits=5, others=1):
                 scores.append(_patients(found, method, modality=m).assign(split=f"draw{split}"))
     scores = pd.concat(scores)
     table = add_verdicts(summarise(scores, list(scores["method"].unique()), ["liver"]), scores, "base", 27)
+    table = add_first_shares(table, scores)
     return table.query("modality == 'overall' and metric == 'dice' and grid == 'native'").set_index("method")
 
 

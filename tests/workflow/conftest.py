@@ -1,7 +1,6 @@
 """A small slice of Table 6, made once by the literal command in a copy of the project, which every process copies."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -22,10 +21,7 @@ def made(tmp_path_factory, worker_id):
             unfinished = Project(tmp_path_factory.mktemp("workflow") / "project")
             unfinished.run("snakemake --cores 8 --resources gpu=2 results/tables/table6.csv")
             unfinished.folder.rename(first)
-    project = Project.__new__(Project)
-    project.folder = tmp_path_factory.mktemp("copy") / "project"
-    shutil.copytree(first, project.folder)
-    return project
+    return Project.at(first).copy(tmp_path_factory.mktemp("copy") / "project")
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +41,7 @@ def everything(made):
 @pytest.fixture(scope="session")
 def reproduced(everything, tmp_path_factory):
     """A second copy in git, after `dvc repro`: the first command's results lie there already."""
-    project = Project.__new__(Project)
-    project.folder = tmp_path_factory.mktemp("dvc") / "project"
-    shutil.copytree(everything.folder, project.folder)
+    project = everything.copy(tmp_path_factory.mktemp("dvc") / "project")
     project.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm all")
     project.before = trained(project)
     project.log = project.run("dvc repro")

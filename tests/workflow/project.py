@@ -53,6 +53,18 @@ class Project:
         for old, new in SLICE.items():
             self.edit("config/matrix.yaml", old, new)
 
+    def copy(self, folder: Path) -> "Project":
+        """The same, results and all, in another folder."""
+        shutil.copytree(self.folder, folder)
+        return Project.at(folder)
+
+    @classmethod
+    def at(cls, folder: Path) -> "Project":
+        """A copy that lies there already."""
+        project = cls.__new__(cls)
+        project.folder = folder
+        return project
+
     @staticmethod
     def _results(folder, names):
         return names if Path(folder).name == "results" and Path(folder).parent == ROOT else []

@@ -2,13 +2,12 @@
 
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from project import ROOT, Project
+from project import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config/README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 PROGRAM = re.compile(r"(make|snakemake|ssc|dvc|pip|python|cp|git|podman|sacctmgr|\.)\s")
@@ -41,9 +40,7 @@ def test_a_new_command_is_seen():
 @pytest.fixture(scope="module")
 def project(reproduced, tmp_path_factory):
     """A copy of the project in git, with results at smoke scale, and this environment where `make` looks for one."""
-    copy = Project.__new__(Project)
-    copy.folder = tmp_path_factory.mktemp("documented") / "project"
-    shutil.copytree(reproduced.folder, copy.folder)
+    copy = reproduced.copy(tmp_path_factory.mktemp("documented") / "project")
     copy.tmp = copy.folder.parent / "tmp"
     copy.tmp.mkdir()
     (copy.folder / ".venv").symlink_to(sys.prefix)

@@ -57,8 +57,8 @@ def clone(reproduced, tmp_path_factory):
     reproduced.run('dvc add -q data/real/btcv && echo "  push: false" >> data/real/btcv.dvc')
     reproduced.run(f"dvc remote add -d storage {folder}/remote && {commit} && dvc push -q")
     reproduced.run(f"git clone -q . {folder}/project")
-    project = Project.__new__(Project)
-    project.folder, project.remote = folder / "project", folder / "remote"
+    project = Project.at(folder / "project")
+    project.remote = folder / "remote"
     project.run("dvc pull", check=False)  # what was not pushed cannot come
     return project
 
@@ -108,8 +108,7 @@ def test_a_bucket_serves_as_a_remote(reproduced, bucket, tmp_path):
     commit = "git add -A && git -c user.name=t -c user.email=t@t commit -qm bucket"
     reproduced.run(f"dvc remote add bucket s3://ssc/dvc && {told} && {commit} && {keys} dvc push -q -r bucket")
     reproduced.run(f"git clone -q . {tmp_path}/project")
-    project = Project.__new__(Project)
-    project.folder = tmp_path / "project"
+    project = Project.at(tmp_path / "project")
     project.run(f"{told} && {keys} dvc pull -q -r bucket", check=False)  # what is never pushed cannot come
     assert project.jobs("snakemake --cores 2 all") == {}
     table = (project.folder / "results/tables/table6.csv").read_bytes()

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 from PIL import Image
-from project import BIN, SHOWN, Project, trained
+from project import BIN, SHOWN, trained
 
 RUN = "results/runs/phantom/smoke/abdomen/draw0/seed0/ours"
 RUN_OF_SEED = "results/predictions/phantom/smoke/abdomen/draw0/seed{}/ours/test/scores.csv"
@@ -169,9 +169,7 @@ def test_more_seeds_are_more_runs_and_a_spread_of_their_own(made):
 
 def test_a_killed_workflow_goes_on_once_its_lock_is_cleared(made, tmp_path):
     """Power loss: Snakemake and its job are killed; the lock is cleared, the training resumes, not restarts."""
-    project = Project.__new__(Project)
-    project.folder = tmp_path / "project"
-    shutil.copytree(made.folder, project.folder)
+    project = made.copy(tmp_path / "project")
     target = RUN.replace("smoke", "small") + "/weights.safetensors"
     project.edit("config/scales.yaml", "save_every: 100", "save_every: 3")
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(project.folder)}
