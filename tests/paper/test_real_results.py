@@ -103,7 +103,7 @@ def test_the_first_figure_shows_the_intervals_of_the_tables(tmp_path):
 
 def test_the_results_page_says_the_verdicts_as_kept():
     """One sentence a claim, on the overall mean."""
-    page = (ROOT / "docs/results/README.md").read_text("utf-8")
+    page = (ROOT / "docs/results/five_draws.md").read_text("utf-8")
     for row in pd.read_csv(KEPT / "tables/claims_abdomen.csv").query("modality == 'overall'").itertuples():
         difference, low, high = (number(value, 1, sign=True) for value in (row.difference, row.low, row.high))
         ours = f"{difference} [{low}, {high}]"

@@ -148,10 +148,8 @@ def test_a_backbone_is_free_to_choose(hearts):
 DOCUMENTED = re.findall(r"```yaml\n(  attention.*?)```", (ROOT / "docs/extending.md").read_text("utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize(
-    ("task", "split", "dims"),
-    [("abdomen", "draw0", 3), pytest.param("heart", "fixed", 2, marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("task", "split", "dims"), [("abdomen", "draw0", 3), ("heart", "fixed", 2)])
 def test_a_backbone_that_nobody_knows_yet_is_one_row(hearts, tmp_path, task, split, dims):
     """The example of docs/extending.md: trained, scored, used, folded; nothing else is touched, nothing else trains."""
     text = (hearts.folder / "config/matrix.yaml").read_text("utf-8")
