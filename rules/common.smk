@@ -215,7 +215,9 @@ def case_settings(wildcards):
     chosen = {
         "to_case": task.to_case(modality, wildcards.data, wildcards.scale),
         "values": task.values(modality),
-        "code": fingerprint("ssc/data/preprocess.py", "ssc/data/scan.py", "ssc/data/sources"),
+        "code": fingerprint(
+            "ssc/data/preprocess.py", "ssc/data/scan.py", "ssc/data/nifti.py", "ssc/data/dicom.py", "ssc/data/sources"
+        ),
     }
     return json.dumps(chosen, sort_keys=True)
 
@@ -280,14 +282,14 @@ def scores_of(runs):
         if run.external and not STORED and not os.path.exists(file):
             raise WorkflowError(
                 f"{file}: not there. Make it with ssc score FOLDER --task {run.task} --split {run.split} "
-                f"--seed {run.seed} --method {run.variant} --data {run.data} --scale {run.scale}"
+                f"--seed {run.configured_seed} --method {run.variant} --data {run.data} --scale {run.scale}"
             )
     return files
 
 
 def drawn_by(*names):
-    """What decides how results of these tasks look."""
-    return f"{RESULTS_CODE} {[tasks()[name].structures for name in names]}"
+    """What decides how results of these tasks are counted, and look."""
+    return f"{RESULTS_CODE} {[(tasks()[name].structures, tasks()[name].patients) for name in names]}"
 
 
 def figure4_spec(wildcards):
@@ -309,6 +311,9 @@ def table_spec(wildcards):
 
 def first_of_ours(task):
     """The run of Ours on the first split of a task."""
+    table = tasks()[task].main_table
+    if "ours" not in matrix.tables()[table].methods:
+        raise WorkflowError(f"what Ours has learned of {task}: its main table, {table}, has no method 'ours'")
     return next(run for run in main_runs(task) if run.variant == "ours")
 
 

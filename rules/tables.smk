@@ -22,6 +22,11 @@ rule describe:
         "../envs/environment.yaml"
     params:
         settings=settings.model_dump_json(include={"data", "scale", "tasks"}),
+        presets=[
+            str(settings.task(task.name).preset(settings.data, settings.scale))
+            for task in tasks().values()
+            if task.published_as
+        ],
         code=fingerprint("ssc/describe.py", "ssc/runs.py", "ssc/models", "config/matrix.yaml"),
     message:
         "The backbones, as they are built"

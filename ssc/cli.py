@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -88,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     task.add_argument("name", help="of the task, its table and its file, config/tasks/NAME.yaml")
     task.add_argument("scans", nargs="+", metavar="MODALITY=FOLDER", help="nnU-Net raw, MSD, AMOS22 or plain pairs")
     task.add_argument("--backbone", nargs="+", default=["unet"], metavar="NAME", help="one or several; default unet")
-    task.add_argument("--folds", type=int, default=5, help="parts that are tested in turn, default 5")
-    task.add_argument("--repeats", type=int, default=1, help="of the folds, each a new partition, default 1")
+    task.add_argument("--folds", type=int, help="parts that are tested in turn, default 5")
+    task.add_argument("--repeats", type=int, help="of the folds, each a new partition, default 1")
     task.add_argument("--structures", nargs="+", default=[], metavar="NAME[=VALUE]", help="default: all that are named")
     task.add_argument("--layout", choices=("nnunet", "msd", "amos", "pairs"), help="default: as the folders look")
     task.add_argument("--images", metavar="PATTERN", help="of pairs, e.g. 'images/{case}.nii.gz'")
@@ -184,7 +185,7 @@ def _of_split(added: argparse.ArgumentParser) -> None:
     """The options that name a split."""
     added.add_argument("--task", required=True)
     added.add_argument("--split", required=True, help="e.g. draw0")
-    added.add_argument("--seed", type=int, default=0, help="of the runs that it stands beside, default 0")
+    added.add_argument("--seed", type=int, default=0, help="the configuration's, default 0; a fold adds its own number")
     added.add_argument("--data", choices=get_args(Data), help="default: as in config/config.yaml")
     added.add_argument("--scale", choices=get_args(Scale), help="likewise")
 
@@ -197,15 +198,16 @@ def _values(text: str) -> dict[int, str]:
 
 
 def _threads(text: str) -> int:
-    if int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
     return int(text)
 
 
 def _overlap(text: str) -> float:
-    if not 0 <= float(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a share of a window, 0 or more and less than 1")
-    return float(text)
+    with contextlib.suppress(ValueError):
+        if 0 <= (overlap := float(text)) < 1:
+            return overlap
+    raise argparse.ArgumentTypeError(f"{text}: expected a share of a window, 0 or more and less than 1")
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -480,19 +482,22 @@ def _chosen_split(options: argparse.Namespace, method: str):
     if options.split not in task.splits:
         raise SettingsError(f"task {task.name}: no split '{options.split}'; {nearest(options.split, task.splits)}")
     data = options.data or settings.data_of(task.name)
-    return matrix.Run(data, options.scale or settings.scale, task.name, options.split, options.seed, method, None)
+    seed = options.seed + matrix.seed_offset(options.split)
+    return matrix.Run(data, options.scale or settings.scale, task.name, options.split, seed, method, None)
 
 
 def _raw_folders(options: argparse.Namespace, run) -> dict[str, Path]:
     """Where the raw scans of a run's modalities lie. Raises SettingsError."""
     from ssc.config import Settings
+    from ssc.proposal import assigned
 
     settings, task = Settings.of_file(), tasks()[run.task]
-    given = {modality: folder for modality, _, folder in (entry.partition("=") for entry in options.raw)}
+    given = assigned(options.raw, "MODALITY=FOLDER")
     for modality in given:
         if modality not in task.modalities:
             raise SettingsError(f"--raw {modality}: no such modality; {nearest(modality, task.modalities)}")
-    return {m: Path(given.get(m) or settings.raw_folder(run.data, task.source(m))) for m in task.modalities}
+    folders = {m: given.get(m) or settings.raw_folder(run.data, task.source(m)) for m in task.modalities}
+    return {m: Path(folder).expanduser() for m, folder in folders.items()}
 
 
 def _learned(options: argparse.Namespace) -> None:

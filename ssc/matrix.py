@@ -23,6 +23,7 @@ from ssc.presets import Data, Scale
 from ssc.settings import Branch, Objective, Strict, explain, merged, nearest
 from ssc.tasks import ROOT, Task, tasks
 
+MATRIX = "config/matrix.yaml"
 DEVELOPMENT = "development"
 RATES = {"quarter": 0.25, "once": 1.0, "twice": 2.0}  # candidates for a method's learning rate, × the preset's
 DATA, SCALES = get_args(Data), get_args(Scale)
@@ -94,13 +95,16 @@ class Variant(Strict):
     def backbone_row(self, task: Task) -> BackboneRow:
         """The backbone that the variant has on a task. Raises SettingsError where there is none of that name."""
         name = self.backbone or task.backbone
-        if isinstance(name, dict) and task.backbone in backbones():
-            name = name.get(backbones()[task.backbone].spatial_dims, "of that rank")
-        elif isinstance(name, dict):
-            name = task.backbone
+        if isinstance(name, dict):
+            rank = backbones()[task.backbone].spatial_dims if task.backbone in backbones() else None
+            if rank and rank not in name:
+                raise SettingsError(
+                    f"{MATRIX}: variants.{self.name}: no backbone for rank {rank}, which {task.name} has"
+                )
+            name = name[rank] if rank else task.backbone
         if name not in backbones():
             raise SettingsError(
-                f"config/matrix.yaml: variants.{self.name}: backbone '{name}' is none; {nearest(name, backbones())}"
+                f"{MATRIX}: variants.{self.name}: backbone '{name}' is none; {nearest(name, backbones())}"
             )
         return backbones()[name]
 
@@ -165,7 +169,8 @@ class Run:
         """
         parts = tasks()[self.task].splits[self.split]
         chosen = {m: {part: list(ids) for part, ids in parts[m].items()} for m in self.modalities}
-        for modality, count in variants()[self.variant].settings.annotated.items():
+        annotated = variants()[self.variant].settings.annotated
+        for modality, count in ((m, n) for m, n in annotated.items() if m in chosen):
             order = {c: zlib.crc32(f"{self.seed} {modality} {c}".encode()) for c in chosen[modality]["train"]}
             chosen[modality]["train"] = sorted(order, key=order.get)[:count]
         return chosen
@@ -227,15 +232,15 @@ def cases_folder(data: str, scale: str, task: str, modality: str) -> Path:
 
 @cache
 def _matrix() -> dict:
-    return yaml.load((ROOT / "config/matrix.yaml").read_text("utf-8"), yaml.CSafeLoader)  # the other takes 0.2 s
+    return yaml.load((ROOT / MATRIX).read_text("utf-8"), yaml.CSafeLoader)  # the other takes 0.2 s
 
 
-def _read(kind: type[Strict], section: str, name: str, row: dict[str, Any]) -> Any:
-    """A row of the matrix, typed. Raises SettingsError in one line, with the nearest known name."""
+def _read(kind: type[Strict], place: str, name: str, row: dict[str, Any]) -> Any:
+    """A row, typed; ``place``: its file and section. Raises SettingsError in one line, with the nearest known name."""
     try:
         return kind.model_validate({"name": name, **row} if "name" in kind.model_fields else row)
     except ValidationError as error:
-        raise SettingsError(f"config/matrix.yaml: {section}.{name}: {explain(error, kind)}") from None
+        raise SettingsError(f"{place}.{name}: {explain(error, kind)}") from None
 
 
 def _with_likes(section: str, row: dict) -> dict:
@@ -244,9 +249,7 @@ def _with_likes(section: str, row: dict) -> dict:
     if "like" not in row:
         return own
     if row["like"] not in _matrix()[section]:
-        raise SettingsError(
-            f"config/matrix.yaml: {section}: like '{row['like']}'; {nearest(row['like'], _matrix()[section])}"
-        )
+        raise SettingsError(f"{MATRIX}: {section}: like '{row['like']}'; {nearest(row['like'], _matrix()[section])}")
     return merged(_with_likes(section, _matrix()[section][row["like"]]), own)
 
 
@@ -254,19 +257,24 @@ def _with_likes(section: str, row: dict) -> dict:
 def backbones() -> dict[str, BackboneRow]:
     """All backbones by name."""
     rows = _matrix()["backbones"]
-    return {name: _read(BackboneRow, "backbones", name, _with_likes("backbones", row)) for name, row in rows.items()}
+    return {
+        name: _read(BackboneRow, f"{MATRIX}: backbones", name, _with_likes("backbones", row))
+        for name, row in rows.items()
+    }
 
 
 @cache
 def variants() -> dict[str, Variant]:
     """All variants by name. Raises SettingsError for a row that cannot be."""
     rows = _matrix()["variants"]
-    found = {name: _read(Variant, "variants", name, _with_likes("variants", row)) for name, row in rows.items()}
+    found = {
+        name: _read(Variant, f"{MATRIX}: variants", name, _with_likes("variants", row)) for name, row in rows.items()
+    }
     for variant in found.values():
         _check_variant(variant)
     for method in dict.fromkeys(method for methods in rates().values() for method in methods):
         if method not in found:
-            raise SettingsError(f"config/matrix.yaml: rates: '{method}' is no variant; {nearest(method, found)}")
+            raise SettingsError(f"{MATRIX}: rates: '{method}' is no variant; {nearest(method, found)}")
         found |= {variant.name: variant for variant in at_rates(found[method])}
     return found
 
@@ -301,7 +309,7 @@ def rates_runs(task: str, data: str, scale: str, seed: int) -> list[Run]:
 
 
 def _check_variant(variant: Variant) -> None:
-    place = f"config/matrix.yaml: variants.{variant.name}"
+    place = f"{MATRIX}: variants.{variant.name}"
     plain = Variant(name=variant.name, label=variant.label, joint=True, external=True)
     if variant.external and variant != plain:
         raise SettingsError(f"{place}: an external method has label, joint: true and external: true, and nothing else")
@@ -323,48 +331,45 @@ def _check_variant(variant: Variant) -> None:
 @cache
 def tables() -> dict[str, Table]:
     """All tables by name. Raises SettingsError for a reference that a table does not train, and a misspelt method."""
-    rows = dict(_matrix()["tables"])
+    rows = [(MATRIX, name, row) for name, row in _matrix()["tables"].items()]
     for task in tasks().values():
-        for name, row in task.tables.items():
-            if name in rows:
-                raise SettingsError(f"config/tasks/{task.name}.yaml: tables.{name}: another table has this name")
-            rows[name] = {**row, "task": task.name}
+        file = f"config/tasks/{task.name}.yaml"
+        rows += [(file, name, {**row, "task": task.name}) for name, row in task.tables.items()]
     found = {}
-    for name, row in rows.items():
+    for file, name, row in rows:
+        if name in found:
+            raise SettingsError(f"{file}: tables.{name}: another table has this name")
         if row.get("task") not in tasks():
-            raise SettingsError(f"config/matrix.yaml: tables.{name}: {nearest(str(row.get('task')), tasks())}")
+            raise SettingsError(f"{file}: tables.{name}: {nearest(str(row.get('task')), tasks())}")
         task = tasks()[row["task"]]
-        found[name] = _read(Table, "tables", name, {**row, "draws": row.get("draws", task.draws)})
-        _check_table(found[name])
+        found[name] = _read(Table, f"{file}: tables", name, {**row, "draws": row.get("draws", task.draws)})
+        _check_table(found[name], f"{file}: tables.{name}")
     for task in tasks().values():
         if task.main_table not in found:
             raise SettingsError(f"config/tasks/{task.name}.yaml: main_table: {nearest(task.main_table, found)}")
     return found
 
 
-def _check_table(table: Table) -> None:
+def _check_table(table: Table, place: str) -> None:
     unknown = set(table.draws) - set(tasks()[table.task].splits)
     if unknown:
         name, splits = sorted(unknown)[0], tasks()[table.task].splits
-        raise SettingsError(f"config/matrix.yaml: tables.{table.name}: '{name}' is no split; {nearest(name, splits)}")
+        raise SettingsError(f"{place}: '{name}' is no split; {nearest(name, splits)}")
     splits = tasks()[table.task].splits.values()
     known = {(m, c) for split in splits for m, parts in split.items() for cases in parts.values() for c in cases}
     for key, named in (("outliers", table.outliers), ("pictured", table.pictured)):
         for case in ((m, case) for m, cases in named.items() for case in cases):
             if case not in known:
-                raise SettingsError(f"config/matrix.yaml: tables.{table.name}: {key}: no case {' '.join(case)}")
+                raise SettingsError(f"{place}: {key}: no case {' '.join(case)}")
     # A method that is no variant is literature: the printed table must know it.
     if unknown := sorted(set(table.methods) - set(table.trained) - _printed(table.published)):
         name = unknown[0]
-        raise SettingsError(
-            f"config/matrix.yaml: tables.{table.name}: '{name}' is no variant; {nearest(name, variants())}"
-        )
+        raise SettingsError(f"{place}: '{name}' is no variant; {nearest(name, variants())}")
     compared = {table.reference, *(method for pair in table.contrasts for method in pair)}
     if unknown := sorted(compared - set(table.trained)):
         name = unknown[0]
         raise SettingsError(
-            f"config/matrix.yaml: tables.{table.name}: reference or contrasts: the table trains no '{name}'; "
-            f"{nearest(name, table.trained)}"
+            f"{place}: reference or contrasts: the table trains no '{name}'; {nearest(name, table.trained)}"
         )
 
 
@@ -378,12 +383,14 @@ def _printed(number: str | None) -> set[str]:
 @cache
 def claims(task: str) -> tuple[tuple[str, Claim], ...]:
     """Every claim on a task whose methods a table trains, with that table. Raises SettingsError."""
-    found = [_read(Claim, "claims", str(number), row) for number, row in enumerate(_matrix()["claims"], start=1)]
+    found = [
+        _read(Claim, f"{MATRIX}: claims", str(number), row) for number, row in enumerate(_matrix()["claims"], start=1)
+    ]
     published = {name for name, table in tables().items() if table.published}
     for claim in found:
         if unknown := {claim.method, claim.reference} - set(variants()) | set(claim.tables) - published:
             names = ", ".join(sorted(unknown))
-            raise SettingsError(f"config/matrix.yaml: claim '{claim.says}': {names}: no variant, or no published table")
+            raise SettingsError(f"{MATRIX}: claim '{claim.says}': {names}: no variant, or no published table")
     pairs = [(tables()[name], claim) for claim in found for name in claim.tables]
     return tuple(
         (table.name, claim)
@@ -397,11 +404,24 @@ def check() -> None:
     for table in tables().values():
         for method in table.trained:
             variants()[method].backbone_row(tasks()[table.task])
+            _check_annotated(variants()[method], table)
     for task in tasks():
         claims(task)
     for task in rates():
         if task not in tasks() or DEVELOPMENT not in tasks()[task].splits:
-            raise SettingsError(f"config/matrix.yaml: rates: '{task}' is no task with a development split")
+            raise SettingsError(f"{MATRIX}: rates: '{task}' is no task with a development split")
+
+
+def _check_annotated(variant: Variant, table: Table) -> None:
+    """That every split of a table has the cases which a few-shot variant asks for."""
+    for modality, count in variant.settings.annotated.items():
+        place = f"{MATRIX}: variants.{variant.name}: settings.annotated.{modality}"
+        for draw in table.draws:
+            parts = tasks()[table.task].splits[draw]
+            if modality not in parts:
+                raise SettingsError(f"{place}: {nearest(modality, parts)} (table {table.name})")
+            if count > (there := len(parts[modality]["train"])):
+                raise SettingsError(f"{place}: {count} of {there} training cases (table {table.name}, {draw})")
 
 
 def runs_of(variant: str, task: str, split: str, data: str, scale: str, seed: int) -> list[Run]:

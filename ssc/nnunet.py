@@ -6,6 +6,7 @@ Test cases go into ``imagesTs`` alone: what plans there reads all of ``imagesTr`
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -36,10 +37,24 @@ def export(
     """Write the split of a run as ``out/imagesTr, labelsTr, imagesTs, dataset.json, splits_final.json``.
 
     'cases': preprocessed pairs; 'raw': the scans in their own geometry; both with our label values. A case is named
-    ``MODALITY_CASE``. Raises DataError where ``out`` holds files, MissingDataError where cases are not made yet.
+    ``MODALITY_CASE``. The folder appears whole or not at all. Raises DataError where ``out`` holds files,
+    MissingDataError where cases are not made yet.
     """
     if out.is_dir() and any(out.iterdir()):
         raise DataError(f"{out}: holds files already, expected it empty or absent. Remove it first.")
+    partial = out.with_name(f".part-{out.name}")
+    shutil.rmtree(partial, ignore_errors=True)  # of an export that was stopped
+    _write_split(run, kind, partial, raw, progress)
+    partial.replace(out)
+
+
+def _write_split(
+    run: matrix.Run,
+    kind: Kind,
+    out: Path,
+    raw: Mapping[str, Path],
+    progress: Callable[[Iterable[Any]], Iterable[Any]],
+) -> None:
     task, named = tasks()[run.task], {"train": [], "validation": []}
     wanted = [(m, part, case) for m in run.modalities for part, ids in run.cases[m].items() for case in ids]
     for modality, part, case in progress(wanted):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,13 +60,22 @@ class Seen:
 
 def wishes_of(scans: Sequence[str], cases: Sequence[str]) -> dict[str, Wish]:
     """Of every MODALITY=FOLDER and MODALITY=IDS, as they are typed. Raises SettingsError, DataError."""
-    folders = dict(_named(word, "MODALITY=FOLDER") for word in scans)
+    folders = assigned(scans, "MODALITY=FOLDER")
     picked = [_named(word, "MODALITY=IDS") for word in cases]
     for modality, _ in picked:
         if modality not in folders:
             raise SettingsError(f"--cases {modality}: no such modality; {nearest(modality, folders)}")
     ids = {modality: [case for name, text in picked if name == modality for case in _ids(text)] for modality in folders}
     return {modality: Wish(folder, tuple(ids[modality]) or ("*",)) for modality, folder in folders.items()}
+
+
+def assigned(words: Sequence[str], expected: str) -> dict[str, str]:
+    """NAME=TEXT, each name once. Raises SettingsError."""
+    pairs = [_named(word, expected) for word in words]
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise SettingsError(f"{twice[0]}: given {expected} twice")
+    return dict(pairs)
 
 
 def _named(word: str, expected: str) -> tuple[str, str]:
@@ -79,7 +89,9 @@ def _ids(text: str) -> list[str]:
     if not text.startswith("@"):
         return text.split(",")
     path, _, condition = text[1:].rpartition(":")
-    column, _, value = condition.partition("=")
+    column, assigns, value = condition.partition("=")
+    if not (path and column and assigns):
+        raise SettingsError(f"{text}: expected @FILE.csv:COLUMN=VALUE")
     found = [row["case"] for row in _csv_rows(Path(path), column) if row[column] == value]
     if not found:
         raise DataError(f"{path}: no row has {value} in its column {column}")
@@ -100,7 +112,11 @@ def _csv_rows(path: Path, column: str) -> list[dict[str, str]]:
 
 def read_patients(path: Path) -> dict[str, str]:
     """Case -> patient, from a CSV file with these two columns. Raises DataError."""
-    return {row["case"]: row["patient"] for row in _csv_rows(path, "patient")}
+    rows = _csv_rows(path, "patient")
+    twice = [case for case, count in Counter(row["case"] for row in rows).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: case {twice[0]} stands there twice")
+    return {row["case"]: row["patient"] for row in rows}
 
 
 def _check_patients(patients: Mapping[str, str], cases: dict[str, list[str]]) -> None:
@@ -117,8 +133,8 @@ def propose(
     name: str,
     wishes: Mapping[str, Wish],
     backbones: Sequence[str],
-    folds: int = 5,
-    repeats: int = 1,
+    folds: int | None = None,
+    repeats: int | None = None,
     layout: str | None = None,
     patterns: tuple[str, str] | None = None,
     structures: Sequence[str] = (),
@@ -130,11 +146,15 @@ def propose(
     """Look at every case, then write ``config/tasks/NAME.yaml``. Raises DataError or SettingsError, and writes nothing.
 
     ``patterns``: of image and label map, with ``{case}``, where the layout is pairs. ``structures``: names that are in
-    the folders' dataset.json, or NAME=VALUE. ``splits``: nnU-Net's splits_final.json or a datalist with folds;
-    ``test``: cases for the test part of each of its folds. ``patients``: case -> patient.
+    the folders' dataset.json, or NAME=VALUE. ``folds``, ``repeats``: 5 and 1, unless said. ``splits``: instead of
+    them, nnU-Net's splits_final.json or a datalist with folds; ``test``: cases for the test part of each of its folds.
+    ``patients``: case -> patient.
     """
     path = FOLDER / f"{name}.yaml"
     _check_names(name, wishes, backbones, path)
+    if splits and (folds or repeats):
+        raise SettingsError("--folds and --repeats draw splits: leave them out with --splits")
+    folds, repeats = 5 if folds is None else folds, 1 if repeats is None else repeats
     if folds < 2 or repeats < 1:
         raise SettingsError(f"{folds} folds, {repeats} repeats: expected at least two and one")
     if test and not splits:
@@ -159,7 +179,7 @@ def propose(
 
 def _check_names(name: str, wishes: Mapping[str, Wish], backbones: Sequence[str], path: Path) -> None:
     for word in (name, *wishes):
-        if not word.isidentifier() or word != word.lower():
+        if not re.fullmatch("[a-z][a-z0-9_]*", word):
             raise SettingsError(f"'{word}': names are small letters, digits and _, and begin with a letter")
     if path.exists():
         raise SettingsError(f"{path}: is there already; edit it, or remove it first")
@@ -330,8 +350,8 @@ def _values_in(description: Description) -> list[int]:
     found: set[int] = set()
     for _, label in description.pairs.values():
         if label.is_file():
-            array = sitk.GetArrayFromImage(read_nifti(label).image)
-            found.update(int(v) for v in np.unique(np.round(array)) if np.abs(array - v).min() <= LABEL_ROUNDING)
+            values = np.unique(sitk.GetArrayViewFromImage(read_nifti(label).image))
+            found.update(int(v) for v in np.round(values[abs(values - np.round(values)) <= LABEL_ROUNDING]))
     return sorted(found)
 
 
@@ -418,7 +438,7 @@ def _text(
     lines += ["", "# In the order of our label values 1, 2, …", "structures:"]
     for place, (structure, of_each) in enumerate(values.items()):
         lines.append(_structure_line(place, structure, of_each))
-    lines += ["", *_preset_lines(in_plane_mm, float(slice_mm), finest, wide_mm, values, every)]
+    lines += ["", *_preset_lines(in_plane_mm, float(slice_mm), finest, wide_mm, every)]
     lines += ["", "# The method against joint training without it; a table of config/matrix.yaml's kind.", "tables:"]
     methods = ", ".join(_methods(backbones))
     lines += [f"  {name}:", f"    title: {name.replace('_', ' ').capitalize()}", "    reference: joint_plain"]
@@ -464,9 +484,7 @@ def _flow(mapping: Mapping[str, Any]) -> str:
     return "{ " + ", ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in mapping.items()) + " }"
 
 
-def _preset_lines(
-    in_plane_mm: float, slice_mm: float, finest: float, wide_mm: float, values: Values, every: list[Seen]
-) -> list[str]:
+def _preset_lines(in_plane_mm: float, slice_mm: float, finest: float, wide_mm: float, every: list[Seen]) -> list[str]:
     slice_mm = float(f"{slice_mm:.2g}")
     volumes = np.median([one.volumes_ml for one in every], axis=0)
     ratios = [1, *(2 if volume < SMALL_STRUCTURE * volumes.max() else 1 for volume in volumes)]

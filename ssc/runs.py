@@ -125,6 +125,7 @@ COMMON = (
     "ssc/correspondence.py",
     "ssc/data/sampling.py",
     "ssc/models/network.py",
+    "ssc/models/modulation.py",
     "ssc/models/backbones/base.py",
     "ssc/models/backbones/build.py",
     "ssc/models/backbones/parted.py",
@@ -144,7 +145,6 @@ def training_code(network: NetworkSettings) -> str:
     else:
         files += TAPPED
     files += ["ssc/models/eam.py", "ssc/models/mlp.py"] if network.eam else []
-    files += ["ssc/models/modulation.py"]
     return fingerprint(*dict.fromkeys(files))
 
 
@@ -162,13 +162,16 @@ def fingerprint(*paths: str) -> str:
     missing = [top for top in paths if not (matrix.ROOT / top).exists()]
     if missing:
         raise FileNotFoundError(f"fingerprint of {missing[0]}: not there")
-    for path in sorted(p for top in paths for p in _python_files(matrix.ROOT / top)):
+    for path in sorted(p for top in paths for p in _files(matrix.ROOT / top)):
         digest.update(str(path.relative_to(matrix.ROOT)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _python_files(top: Path) -> Iterator[Path]:
-    yield from [top] if top.is_file() else top.rglob("*.py")
+def _files(top: Path) -> list[Path]:
+    found = [top] if top.is_file() else list(top.rglob("*.py"))
+    if not found:
+        raise FileNotFoundError(f"fingerprint of {top}: no Python file there")
+    return found
 
 
 def read_settings(folder: Path) -> RunSettings:
@@ -180,7 +183,10 @@ def read_settings(folder: Path) -> RunSettings:
     try:
         return RunSettings.model_validate_json(text)
     except ValidationError as error:
-        found = json.loads(text).get("format", 1) if text.lstrip().startswith("{") else "none"
+        try:
+            found = json.loads(text).get("format", 1)
+        except (ValueError, AttributeError):
+            raise RunError(f"{path}: damaged; expected a run's settings in JSON. Make it anew with snakemake") from None
         if found != FORMAT:
             raise RunError(
                 f"{path}: written by another version of ssc (format {found}, expected {FORMAT}). Use the version in "

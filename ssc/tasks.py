@@ -96,7 +96,7 @@ class Task(Strict):
     title: str
     published_as: str | None = None  # in ssc/results/published.csv
     backbone: str
-    orientation: str
+    orientation: Literal["RAS", "RSA", "ASR"]  # of a case's axes x, y, z; the last is that of slices
     box: Literal["body", "image", "paper"]
     draws: tuple[str, ...] = Field(min_length=1)
     main_table: str

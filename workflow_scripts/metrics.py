@@ -1,4 +1,4 @@
-"""Overall mean Dice and surface distance of every method, table by table: what `dvc metrics` shows."""
+"""Every metric's overall mean of every method, table by table: what `dvc metrics` shows."""
 
 import json
 from pathlib import Path

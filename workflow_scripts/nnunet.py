@@ -5,7 +5,7 @@
 ``FOLDER/nnUNet_raw/Dataset…`` is the export; label maps and probabilities of its test cases go to
 ``FOLDER/predictions``. What is nnU-Net's stays: plan, loss, optimiser, sampling, augmentation but mirroring. Ours are
 the steps and the size: patches of 16 × 64 × 64, two a batch, the first four planned stages with 16 to 128 features.
-Nothing is done twice: given again, the command goes on after its last epoch.
+Given again, the command goes on after its last epoch; test cases are segmented anew.
 """
 
 import json
@@ -86,9 +86,10 @@ def main() -> None:
     predictor = nnUNetPredictor(
         use_mirroring=False, device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False
     )
-    weights = [trainer.network.state_dict()]
+    network = getattr(trainer.network, "_orig_mod", trainer.network)  # on a GPU nnU-Net compiles it
+    weights = [network.state_dict()]
     predictor.manual_initialization(
-        trainer.network, trainer.plans_manager, trainer.configuration_manager, weights, description, "Trainer", None
+        network, trainer.plans_manager, trainer.configuration_manager, weights, description, "Trainer", None
     )
     out = FOLDER / "predictions"
     out.mkdir(exist_ok=True)

@@ -198,7 +198,6 @@ def _volumes(runs: Sequence[matrix.Run], scans: Scans, results: Path) -> Iterato
         place = results / folder.relative_to("results")
         if not case_file(place, case, "label").is_file():
             continue
-        run = of_case[0]
         image, truth = read_case(place, case)
         maps = {}
         for run in of_case:

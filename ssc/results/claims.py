@@ -9,7 +9,7 @@ import pandas as pd
 from ssc import contrasts, matrix
 from ssc.contrasts import OF_INTEREST, design_of, paired
 from ssc.results.rendering import Page, Section, number
-from ssc.results.tables import PUBLISHED, provenance, read_scores, train_cases, warning
+from ssc.results.tables import PUBLISHED, provenance, read_scores, rounded, train_cases, warning
 from ssc.statistics import compare
 from ssc.tasks import tasks
 
@@ -45,7 +45,7 @@ def judge(task: str, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     frame.loc[overall, "p"], frame.loc[overall, "verdict"], frame["rule"] = judged.p, said, str(judged.rule)
     for name in ("sign_flip", "nadeau_bengio"):
         frame.loc[overall, f"p_{name}"] = [own.p[name] for own in judged.contrasts]
-    return frame.round(4).assign(**provenance(runs)).drop(columns="splits")
+    return rounded(frame).assign(**provenance(runs)).drop(columns="splits")
 
 
 def _overall(scores: pd.DataFrame, method: str) -> float:

@@ -22,7 +22,7 @@ from ssc.results.tables import warning
 from ssc.tasks import tasks
 from ssc.whole import whole
 
-CURVES = ("joint_v2", "joint_v3", "ours")  # variants whose training is drawn
+CURVES = ("joint_v2", "joint_v3", "ours")  # variants whose training is drawn, beside the table's last
 
 # Cells are parted by lines of %%text or %%code.
 TASK = """
@@ -71,7 +71,7 @@ plt.show()
 %%text
 ## What a median case looks like
 
-The case whose Dice is the median of *Ours*: chosen by that rule, not by looks.
+The case whose Dice is the median of *$method*: chosen by that rule, not by looks.
 %%code
 Image(root / "results/figures/figure4_$task.png", width=1100)
 %%text
@@ -84,7 +84,7 @@ widget(root / "$scan", root / "$labels", structures_of(tasks()["$task"].structur
 %%text
 ## Case by case
 
-Each dot is one test result of *Ours*. A mean hides the failures; here they show.
+Each dot is one test result of *$method*. A mean hides the failures; here they show.
 %%code
 files = $scores
 cases = pd.concat(pd.read_csv(root / file, dtype={"case": str}) for file in files)
@@ -315,7 +315,8 @@ def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
     """The story of a task's main table for its runs, not yet executed."""
     first, task = runs[0], tasks()[runs[0].task]
     table = matrix.tables()[task.main_table]
-    drawn = [run for run in runs if run.split == first.split and run.seed == first.seed and run.variant in CURVES]
+    last, beside = runs[-1].variant, [run for run in runs if run.split == first.split and run.seed == first.seed]
+    drawn = [run for run in beside if run.variant in (*CURVES, last)]
     shown, modality = drawn[-1], drawn[-1].modalities[0]
     case = shown.cases[modality]["test"][0]
     text = Template(TASK).substitute(
@@ -324,6 +325,7 @@ def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
         structures=", ".join(structure.name.replace("_", " ") for structure in task.structures),
         table=table.name,
         task=task.name,
+        method=matrix.variants()[last].label,
         warning=warning(first.data, task),
         data=first.data,
         scale=first.scale,
@@ -331,7 +333,7 @@ def task_notebook(runs: Sequence[matrix.Run]) -> nbformat.NotebookNode:
         count=len(runs),
         scan=case_file(shown.cases_folder(modality), case, "image"),
         labels=shown.predictions("test") / f"label_maps/{modality}_{case}.nii.gz",
-        scores=_literal([f"{run.predictions('test')}/scores.csv" for run in runs if run.variant == "ours"]),
+        scores=_literal([f"{run.predictions('test')}/scores.csv" for run in runs if run.variant == last]),
         histories=_literal({matrix.variants()[run.variant].label: f"{run.folder}/history.csv" for run in drawn}),
     )
     return _notebook("%%text\n" + text.strip())

@@ -89,6 +89,7 @@ def latex(page: Page) -> str:
 
 
 LATEX = {
+    "{": r"\{", "}": r"\}",  # before those that bring braces of their own
     "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "†": r"$^\dagger$", "–": "--", "…": r"\ldots{}",
     "×": r"$\times$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "τ": r"$\tau$", "−": "$-$",
 }  # fmt: skip

@@ -116,7 +116,12 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     last = ["asd_common", "grid", "data", "scale", "splits", "seed", "init", "box", "commit"]
     rows = rows.reindex(columns=[*columns, *counts, *last])  # no verdicts where contrasts_TABLE has them
     rows = rows.astype(dict.fromkeys(["n", "patients", "parameters", "steps", *counts], "Int64"))
-    return rows.round(4)
+    return rounded(rows)
+
+
+def rounded(rows: pd.DataFrame) -> pd.DataFrame:
+    """Four decimals; p-values as they are, which may be smaller."""
+    return rows.round({name: 4 for name in rows.select_dtypes("float") if name != "p" and not name.startswith("p_")})
 
 
 def train_cases(runs: Sequence[matrix.Run]) -> float:

@@ -8,7 +8,7 @@ import yaml
 from ssc import matrix
 from ssc.config import Settings, default_yaml
 from ssc.errors import RunError, SettingsError
-from ssc.runs import run_settings
+from ssc.runs import fingerprint, read_settings, run_settings
 
 VARIANTS = [name for name, v in matrix.variants().items() if not (v.backbone or v.external or v.settings.annotated)]
 TAUS = [f"joint_v3_icr_tau{tau}" for tau in (1, 2, 3, 5, 6)]
@@ -147,6 +147,60 @@ def test_a_misspelt_method_of_a_table_is_an_error_before_anything_trains(table, 
     monkeypatch.setattr(matrix, "_matrix", lambda: {**whole, "tables": changed})
     with pytest.raises(SettingsError, match=rf"tables.{table}: .*{said}"):
         matrix.tables.__wrapped__()
+
+
+def _few_shot_baseline(annotated, monkeypatch):
+    row = matrix.variants()["baseline"]
+    few = row.model_copy(update={"settings": row.settings.model_copy(update={"annotated": annotated})})
+    rows = {**matrix.variants(), "baseline": few}
+    monkeypatch.setattr(matrix, "variants", lambda: rows)
+
+
+@pytest.mark.parametrize(
+    ("annotated", "said"),
+    [
+        ({"pet": 3}, "annotated.pet: "),
+        ({"mri": 300}, r"annotated.mri: 300 of 14 training cases \(table table1, fixed\)"),
+    ],
+)
+def test_few_shot_asks_for_no_case_that_is_not_there(annotated, said, monkeypatch):
+    _few_shot_baseline(annotated, monkeypatch)
+    with pytest.raises(SettingsError, match=said):
+        matrix.check()
+
+
+def test_few_shot_of_one_modality_leaves_the_other_whole(monkeypatch):
+    _few_shot_baseline({"mri": 3}, monkeypatch)
+    counts = {
+        run.modality: len(run.cases[run.modality]["train"])
+        for run in matrix.runs_of("baseline", "abdomen", "draw0", "real", "small", 0)
+    }
+    assert counts == {"ct": 21, "mri": 3}
+
+
+def test_a_tasks_own_table_is_named_with_its_file(monkeypatch):
+    own = matrix.tasks()["abdomen"].model_copy(update={"tables": {"mine": {"title": "", "methods": []}}})
+    rows = {**matrix.tasks(), "abdomen": own}
+    monkeypatch.setattr(matrix, "tasks", lambda: rows)
+    with pytest.raises(SettingsError, match=r"config/tasks/abdomen.yaml: tables.mine: "):
+        matrix.tables.__wrapped__()
+
+
+def test_a_backbone_for_another_rank_is_told():
+    row = matrix.variants()["ummkd"].model_copy(update={"backbone": {2: "ummkd_2d"}})
+    with pytest.raises(SettingsError, match=r"variants\.ummkd: no backbone for rank 3, which abdomen has"):
+        row.backbone_row(matrix.tasks()["abdomen"])
+
+
+def test_settings_that_are_cut_short_are_told(tmp_path):
+    (tmp_path / "settings.json").write_text('{"format": 3, "key": ', "utf-8")
+    with pytest.raises(RunError, match=r"settings\.json: damaged"):
+        read_settings(tmp_path)
+
+
+def test_a_fingerprint_is_never_of_nothing():
+    with pytest.raises(FileNotFoundError, match="config/tasks: no Python file"):
+        fingerprint("config/tasks")
 
 
 def test_like_takes_the_flags_of_a_row_that_is_itself_like_another(monkeypatch):

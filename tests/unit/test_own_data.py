@@ -267,6 +267,8 @@ def test_the_command_says_what_comes_next(tmp_path, capsys, folder):
     assert [s.name for s in tasks.read_task(folder / "hearts.yaml").structures] == ["cavity"]
     for wrong, said in (
         (["task", "Hearts", *scans], "names are small letters"),
+        (["task", "é1", *scans], "names are small letters"),
+        (["task", "other", *scans, scans[0]], "bssfp: given MODALITY=FOLDER twice"),
         (["task", "other", scans[0]], "at least two modalities"),
         (["task", "other", *scans, "--backbone", "unett"], "did you mean 'unet'?"),
         (["task", "other", *scans, "--structures", "cavty"], "did you mean 'cavity'?"),
@@ -286,7 +288,10 @@ def test_the_command_says_what_comes_next(tmp_path, capsys, folder):
         (["--cases", "lge=@{}/meta.csv:sort=a"], "expected the columns case and sort, found case, kind"),
         (["--patients", "{}/meta.csv"], "expected the columns case and patient"),
         (["--patients", "{}/patients.csv"], "--patients: 1 is no case"),
+        (["--cases", "lge=@{}/meta.csv"], "expected @FILE.csv:COLUMN=VALUE"),
+        (["--patients", "{}/twice.csv"], "case Pat-01 b stands there twice"),
         (["--folds", "1"], "expected at least two and one"),
+        (["--folds", "5", "--splits", "{}/meta.csv"], "leave them out with --splits"),
         (["--folds", "8"], "expected at least 10 for 8 folds"),
         (["--test", "Pat-01 b"], "it needs --splits"),
         (["--splits", "{}/meta.csv"], "expected nnU-Net's splits_final.json, or a datalist"),
@@ -300,6 +305,7 @@ def test_what_was_typed_wrongly_is_one_line(tmp_path, folder, capsys, arguments,
         _nnunet(tmp_path / modality)
     (tmp_path / "meta.csv").write_text("\ufeffcase,kind\nPat-01 b,a\n", "utf-8")
     (tmp_path / "patients.csv").write_text("case,patient\n1,anna\n", "utf-8")
+    (tmp_path / "twice.csv").write_text("case,patient\nPat-01 b,anna\nPat-01 b,berta\n", "utf-8")
     scans = [f"{modality}={tmp_path / modality}" for modality in ("bssfp", "lge")]
     assert cli.main(["task", "hearts", *scans, *(word.format(tmp_path) for word in arguments)]) == 1
     error = capsys.readouterr().err

@@ -98,6 +98,16 @@ def test_latex_is_booktabs_with_the_papers_figures_and_no_raw_characters(runs):
     assert r"mmwhs\_ct" in body and "87.2" in body and r"\textbf{" in body
 
 
+def test_latex_prints_braces_and_no_ellipsis_loses_its_own():
+    section = rendering.Section("", pd.DataFrame({"row": ["{ like: a_b }…"]}))
+    assert r"\{ like: a\_b \}\ldots{}" in rendering.latex(rendering.Page("", "", "", (section,)))
+
+
+def test_a_small_p_is_not_rounded_away():
+    rows = tables.rounded(pd.DataFrame({"p": [2e-6], "p_sign_flip": [3e-6], "mean": [1 / 3]}))
+    assert rows.to_dict("list") == {"p": [2e-6], "p_sign_flip": [3e-6], "mean": [0.3333]}
+
+
 def test_names_that_are_markup_are_text_on_a_page():
     evil = "<script>alert(1)</script>"
     section = rendering.Section(evil, pd.DataFrame({evil: [evil]}))

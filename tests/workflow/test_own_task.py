@@ -1,6 +1,7 @@
 """To nnU-Net and back, and a user's own task of three modalities, from its folders to a table."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -72,6 +73,16 @@ def test_our_own_label_maps_score_as_the_workflow_scored_them(made):
     )
     native = ours[ours["grid"] == "native"].reset_index(drop=True)
     pd.testing.assert_frame_equal(found, native)
+
+
+def test_scores_of_a_fold_lie_where_its_table_looks(made):
+    wanted = "results/external/phantom/smoke/abdomen/repeat0_fold3/seed3/nnunet/test/scores.csv"
+    maps = made.folder / "fold"
+    for modality, cases in tasks()["abdomen"].splits["repeat0_fold3"].items():
+        truth = made.folder / f"{CASES}/{modality}/files/{cases['test'][0]}_label.nii.gz"
+        maps.mkdir(exist_ok=True)
+        shutil.copy(truth, maps / f"{modality}_{cases['test'][0]}.nii.gz")
+    assert wanted in made.run("ssc score fold --task abdomen --split repeat0_fold3 --method nnunet")
 
 
 def test_an_external_method_stands_in_a_table_and_a_missing_map_counts_as_missed(made, tmp_path):
