@@ -24,7 +24,9 @@ rule train:
         lambda w: case_manifests(run_of(w)),
         lambda w: case_files(run_of(w)),
         imagenet=imagenet_file,
-        loading=lambda w: [] if run_settings(settings, run_of(w)).init == "random" else local("ssc/models/pretrained.py"),
+        loading=lambda w: (
+            [] if run_settings(settings, run_of(w)).init == "random" else local("ssc/models/pretrained.py")
+        ),
     output:
         weights="results/runs/{key}/weights.safetensors",
         history="results/runs/{key}/history.csv",
