@@ -350,7 +350,7 @@ def _values_in(description: Description) -> list[int]:
     found: set[int] = set()
     for _, label in description.pairs.values():
         if label.is_file():
-            values = np.unique(sitk.GetArrayViewFromImage(read_nifti(label).image))
+            values = np.unique(sitk.GetArrayFromImage(read_nifti(label).image))
             found.update(int(v) for v in np.round(values[abs(values - np.round(values)) <= LABEL_ROUNDING]))
     return sorted(found)
 
