@@ -22,7 +22,7 @@ rule describe:
         "../envs/environment.yaml"
     params:
         settings=settings.model_dump_json(include={"data", "scale", "tasks"}),
-        presets=[
+        presets=lambda w: [
             str(settings.task(task.name).preset(settings.data, settings.scale))
             for task in tasks().values()
             if task.published_as
