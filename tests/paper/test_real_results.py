@@ -1,6 +1,7 @@
 """The results on real scans that docs/results shows: tables and README follow from the kept scores of every case."""
 
 import csv
+from pathlib import Path
 from statistics import mean
 
 import numpy as np
@@ -14,9 +15,10 @@ from ssc.results import claims, rendering, tables
 from ssc.results.figures import overall_means
 from ssc.results.rendering import number
 
-KEPT = ROOT / "docs/results/real_small"
+KEPT, RIVALS = ROOT / "docs/results/real_small", ROOT / "docs/results/rivals"
 TABLES = ("table2", "table6", "table7", "controls")
 FROZEN = "e6241cb12f"  # the commit that froze the settings, before any test case was scored
+RIVALS_FROZEN = "9ccf46177c"  # that of rivals and study, later
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +35,7 @@ def test_every_run_comes_from_the_frozen_commit():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_follows_from_the_kept_scores(name):
-    rows = tables.tidy(matrix.tables()[name], _kept(name))
-    _assert_equal(rows, name)
-    drawn = rendering.markdown(tables.page(matrix.tables()[name], rows))
-    assert drawn == (KEPT / f"tables/{name}.md").read_text("utf-8")
+    _assert_drawn(name, tables.tidy(matrix.tables()[name], _kept(name)), KEPT)
 
 
 def _kept(name):
@@ -46,12 +45,39 @@ def _kept(name):
 
 
 def test_the_verdicts_follow_from_the_kept_scores():
-    _assert_equal(claims.judge("abdomen", matrix.claims_runs("abdomen", "real", "small", [0])), "claims_abdomen")
+    rows = claims.judge("abdomen", matrix.claims_runs("abdomen", "real", "small", [0]))
+    _assert_equal(rows, KEPT / "tables/claims_abdomen.csv")
 
 
-def _assert_equal(rows, name):
+def test_the_rivals_follow_from_their_kept_scores(tmp_path, monkeypatch):
+    """Their table, and what the results page shows of it."""
+    (tmp_path / "rivals").mkdir()
+    monkeypatch.chdir(tmp_path / "rivals")
+    Path("results").symlink_to(RIVALS)
+    table = matrix.tables()["rivals"]
+    rows = tables.tidy(table, matrix.table_runs("rivals", "real", "small", [0], [0]))
+    assert set(rows["commit"]) == {RIVALS_FROZEN}
+    _assert_drawn("rivals", rows, RIVALS)
+    dice = rows.query("structure == 'mean' and grid == 'native' and metric == 'dice'").set_index(["method", "modality"])
+    page = (ROOT / "docs/results/README.md").read_text("utf-8")
+    for method in table.methods:
+        means = [f"{dice.loc[(method, m), 'mean']:.1f}" for m in ("ct", "mri", "overall")]
+        took = dice.loc[(method, "ct")]
+        minutes = took["seconds_a_step"] * took["steps"] / 60
+        cost = [f"{took['parameters'] / 1e6:.2f} M", f"{minutes:.0f}", f"{took['learning_rate']:g}"]
+        line = f"\n| {matrix.variants()[method].label} | {' | '.join(means + cost)} |\n"
+        assert line in page, line
+
+
+def _assert_drawn(name, rows, kept):
+    _assert_equal(rows, kept / f"tables/{name}.csv")
+    drawn = rendering.markdown(tables.page(matrix.tables()[name], rows))
+    assert drawn == (kept / f"tables/{name}.md").read_text("utf-8")
+
+
+def _assert_equal(rows, file):
     rows.to_csv("drawn.csv", index=False)
-    drawn, kept = pd.read_csv("drawn.csv"), pd.read_csv(KEPT / f"tables/{name}.csv")
+    drawn, kept = pd.read_csv("drawn.csv"), pd.read_csv(file)
     pd.testing.assert_frame_equal(drawn, kept, rtol=0, atol=1e-4)
 
 
