@@ -81,7 +81,8 @@ def main() -> None:
     start = time.monotonic()
     if not saved or saved[0].name != "checkpoint_final.pth":
         trainer.run_training()
-    print(f"{sum(p.numel() for p in trainer.network.parameters()):,} parameters, {time.monotonic() - start:.0f} s")
+    size = sum(p.numel() for p in trainer.network.parameters())
+    print(f"{size:,} parameters, {time.monotonic() - start:.0f} s of training since this start")
     trainer.set_deep_supervision_enabled(False)
     predictor = nnUNetPredictor(
         use_mirroring=False, device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False
