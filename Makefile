@@ -46,8 +46,7 @@ nnunet: .venv/ready ## nnU-Net on a split, in an environment of its own: see doc
 
 test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end to end
 	$(MAKE) --no-print-directory check
-	pytest -n 2 tests/unit tests/paper tests/fuzz
-	pytest -n 2 --dist loadfile tests/workflow # a process has a copy of the project, and a file of tests one process
+	pytest -n 2 --dist loadfile --no-loadscope-reorder tests/workflow tests/unit tests/paper tests/fuzz # longest first
 	@! command -v chromium > /dev/null || $(MAKE) --no-print-directory test-browser
 
 test-browser: .venv/ready ## the results browser in Chromium, which must be installed (`make test` runs it then)

@@ -41,8 +41,9 @@ def test_there_are_ten_variants():
 
 
 def _slow(backbone, name):
-    """SwinUNETR takes ten seconds a network: two of them in every run of the tests."""
-    return [pytest.mark.long] if backbone == "swin_unetr" and name not in ("ours", "joint_plain") else []
+    """The paper's two backbones meet every method in every run of the tests, others the least and the most."""
+    other = backbone not in ("nnformer", "swin_unet")
+    return [pytest.mark.long] if other and name not in ("ours", "joint_plain") else []
 
 
 @pytest.mark.parametrize(("backbone", "name"), [pytest.param(b, n, marks=_slow(b, n)) for b, n in ALLOWED])
