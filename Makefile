@@ -46,7 +46,7 @@ nnunet: .venv/ready ## nnU-Net on a split, in an environment of its own: see doc
 
 test: .venv/ready ## format, lint, unit tests, a small slice of Table 6 from end to end
 	$(MAKE) --no-print-directory check
-	pytest -n 2 --dist loadfile --no-loadscope-reorder tests/workflow tests/unit tests/paper tests/fuzz # longest first
+	pytest -n 2 --dist loadfile --no-loadscope-reorder tests/workflow tests/unit tests/paper tests/fuzz # a file to a process, longest first
 	@! command -v chromium > /dev/null || $(MAKE) --no-print-directory test-browser
 
 test-browser: .venv/ready ## the results browser in Chromium, which must be installed (`make test` runs it then)
