@@ -227,12 +227,7 @@ def imagenet_file(wildcards):
     run = run_of(wildcards)
     if run_settings(settings, run).init == "random":
         return []
-    backbone = matrix.variants()[run.variant].backbone_row(tasks()[run.task])
-    name = backbone.imagenet
-    if name is None:
-        raise WorkflowError(
-            f"{run.key}: no ImageNet weights fit the backbone {backbone.name}. Set init=random, for every run of the table."
-        )
+    name = matrix.variants()[run.variant].backbone_row(tasks()[run.task]).imagenet
     given = getattr(settings, name)
     if given and STORED:
         return in_storage(name, given)

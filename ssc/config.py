@@ -75,7 +75,9 @@ class Settings(Strict):
         None, description="folder that holds Train_Sets/MR; null: the workflow downloads it (0.9 GB)"
     )
     mmwhs: str = Field("data/real/mmwhs", description="folder that holds ct_train and mr_train (ask its organisers)")
-    init: Init | None = Field(None, description="start of every run's backbone; null: as its preset says")
+    init: Init | None = Field(
+        None, description="start of backbones that have an ImageNet checkpoint (others: random); null: as presets say"
+    )
     swin_tiny: str | None = Field(
         None, description="ImageNet weights of Swin-T for Swin-Unet; null: the workflow downloads them (0.1 GB)"
     )

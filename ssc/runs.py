@@ -72,7 +72,7 @@ def run_settings(settings: Settings, run: matrix.Run) -> RunSettings:
         key=run.key,
         structures=tuple(structure.name for structure in task.structures),
         cases={m: {part: parts[part] for part in ("train", "validation")} for m, parts in run.cases.items()},
-        init=settings.init or preset.init,
+        init=(settings.init or preset.init) if backbone.imagenet else "random",
         network=network,
         objective=_objective(settings, variant),
         optimiser=Optimiser(

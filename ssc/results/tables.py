@@ -178,11 +178,10 @@ def _record(run: matrix.Run) -> dict[str, Any]:
 
 def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
     """Data, scale, splits, seeds, commits of the runs; initialisation and box, which all trained ones must share."""
-    trained = [run for run in runs if not run.external]
-    records = [_record(run) for run in trained]
+    trained = {run: _record(run) for run in runs if not run.external}
     shared = {
-        "init": {record["init"] for record in records},
-        "box": {arguments["box"] for record in records for arguments in record["preprocessing"].values()},
+        "init": _starts({run: record["init"] for run, record in trained.items()}),
+        "box": {arguments["box"] for record in trained.values() for arguments in record["preprocessing"].values()},
     }
     for name, values in shared.items():
         if len(values) > 1:
@@ -193,8 +192,21 @@ def provenance(runs: Sequence[matrix.Run]) -> dict[str, str]:
         "splits": " ".join(dict.fromkeys(run.split for run in runs)),
         "seed": " ".join(sorted({str(run.configured_seed) for run in runs})),
         **{name: "".join(values) for name, values in shared.items()},  # none where all methods are external
-        "commit": " ".join(sorted({record["commit"] for record in records})),
+        "commit": " ".join(sorted({record["commit"] for record in trained.values()})),
     }
+
+
+def _starts(init: dict[matrix.Run, str]) -> set[str]:
+    """How runs began, in the table's words: more than one where they differ and need not.
+
+    At random beside ImageNet is right for a backbone that no checkpoint fits; such methods are named.
+    """
+    fits = {run: matrix.variants()[run.variant].backbone_row(tasks()[run.task]).imagenet is not None for run in init}
+    others = sorted({matrix.variants()[run.variant].label for run in init if init[run] == "random" and not fits[run]})
+    starts = {start for run, start in init.items() if start != "random" or fits[run]}
+    if starts == {"imagenet"} and others:
+        return {f"imagenet (random: {', '.join(others)})"}
+    return starts or set(init.values())
 
 
 def page(table: matrix.Table, rows: pd.DataFrame) -> Page:

@@ -106,6 +106,14 @@ def test_a_row_may_have_its_own_temperature():
     assert [tau(name) for name in matrix.tables()["tau"].trained[1:]] == [1, 2, 3, 4, 5, 6]
 
 
+def test_at_paper_scale_backbones_with_a_checkpoint_start_from_imagenet_and_others_at_random():
+    """As a table's runs, so that no table is refused for a method that no checkpoint fits."""
+    runs = [run for table in ("table2", "controls") for run in matrix.table_runs(table, "real", "paper", [0])]
+    starts = {run.variant: run_settings(Settings(data="real", scale="paper"), run).init for run in runs}
+    assert {name for name, init in starts.items() if init == "random"} == {"ummkd", "unet"}
+    assert run_settings(Settings(init="random"), runs[0]).init == "random"
+
+
 @pytest.mark.parametrize("fault", [{"method": "basline"}, {"tables": ["tabel6"]}, {"tables": ["controls"]}])
 def test_a_claim_on_what_is_not_there_is_refused(monkeypatch, fault):
     """Not left out in silence, nor found out after all trainings."""

@@ -85,6 +85,15 @@ def test_runs_of_different_starts_make_no_table(runs):
         tables.tidy(matrix.tables()["table1"], runs)
 
 
+def test_the_table_names_methods_that_no_imagenet_checkpoint_fits(runs):
+    for run in runs:
+        _record(run, "random" if run.variant == "ummkd" else "imagenet")
+    table = matrix.tables()["table1"]
+    rows = tables.tidy(table, runs)
+    assert (rows["init"] == "imagenet (random: UMMKD)").all()
+    assert "initialisation imagenet (random: UMMKD)" in _markdown(table, rows)
+
+
 def _markdown(table, rows):
     return rendering.markdown(tables.page(table, rows)).replace("\xa0", " ")
 
