@@ -15,8 +15,8 @@ where a difference is not to be called none; of several the one with most power.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import numpy as np
@@ -35,6 +35,7 @@ SPOKEN = {
 }
 NO_RULE = "undecided: no rule holds"
 PRINTED = 1.8  # points that the paper prints for its consistency terms (Table 6): what a rule's power is compared at
+FEWEST = 3  # patients; of a structure that fewer of a modality show, a simulated rule errs too often
 FLIPS, SIMULATIONS, BLOCK = 1999, 2000, 2000
 Noise = tuple[tuple[float, float, float], ...]
 # Variance of a difference of two methods' Dice (points²) of one patient: of the patient, of the pair of trainings, of
@@ -55,6 +56,7 @@ class Design:
     modalities: tuple[str, ...]
     tested: tuple[tuple[tuple[str, ...], ...], ...]  # modality -> split -> patients
     tested_share: float  # test results over training cases of a split, of all modalities
+    rare: tuple[str, ...] = ()  # structures that fewer than ``FEWEST`` patients of a modality show, and others lack
 
     def incidence(self, modality: int) -> np.ndarray:
         """Which patient (rows) is tested in which split (columns): 1, else 0."""
@@ -70,8 +72,11 @@ class Rule:
     false_positives: dict[str, float]  # share of families without a difference in which one is found
     denied: dict[str, float]  # share of families of effects of ``OF_INTEREST`` in which one is called none
     power: dict[str, float]  # for a difference of ``PRINTED`` points
+    rare: tuple[str, ...] = ()  # the design's, where they are why there is none
 
     def __str__(self) -> str:
+        if self.rare:
+            return f"no rule: fewer than {FEWEST} patients show {', '.join(self.rare)}"
         if self.name is None:
             least = min(self.false_positives.values())
             return (
@@ -117,9 +122,11 @@ class Judged:
 
 
 def judge(differences: Sequence[pd.DataFrame], design: Design) -> Judged:
-    """A family of contrasts, each with differences as from ``paired``."""
+    """A family of contrasts, each as from ``paired``."""
     rule = rule_of(design, len(differences))
     found = [contrast(own, design.tested_share) for own in differences]
+    if design.rare:  # of a single patient's structure nothing says how it varies
+        found = [replace(own, low=float("nan"), high=float("nan")) for own in found]
     corrected = holm([f.p[rule.name] for f in found]) if rule.name else [float("nan")] * len(found)
     return Judged(rule, found, corrected, verdicts(found, rule))
 
@@ -134,27 +141,45 @@ def design_of(scores: pd.DataFrame, train_cases: float) -> Design:
     }
     tested = tuple(tuple(groups.get((m, *split), ()) for split in splits) for m in modalities)
     count = sum(len(patients) for of_modality in tested for patients in of_modality) / len(splits)
-    return Design(modalities, tested, count / train_cases)
+    return Design(modalities, tested, count / train_cases, tuple(_rare(scores)))
 
 
-def paired(scores: pd.DataFrame, method: str, reference: str, grid: str = "native") -> pd.DataFrame:
-    """Dice of ``method`` less that of ``reference`` for the same result, over structures.
+def _rare(scores: pd.DataFrame) -> Iterator[str]:
+    for modality, rows in scores.groupby("modality", sort=False):
+        people = rows["patient"].nunique()
+        for structure, own in rows.groupby("structure", sort=False):
+            if own.loc[own["dice"].notna(), "patient"].nunique() < min(FEWEST, people):
+                yield f"{modality} {structure}"
 
-    Columns modality, patient, split, seed, difference. Each structure has the same weight in a modality's mean over
-    results, however many show it, as in the tables: a result stands for the modality's mean and its own structures'
-    distances to theirs, each over as many as show it. Results that one of both methods lacks are left out.
+
+def structure_differences(scores: pd.DataFrame, method: str, reference: str, grid: str = "native") -> pd.DataFrame:
+    """Dice of ``method`` less that of ``reference``: one row a result and structure, without those that one lacks.
+
+    Columns modality, patient, split, seed, case, structure, difference.
     """
     place = ["modality", "patient", "split", "seed", "case", "structure"]
     dice = scores[scores["grid"] == grid].set_index([*place, "method"])["dice"].unstack("method")
-    each = (dice[method] - dice[reference]).dropna().rename("difference").reset_index()
+    return (dice[method] - dice[reference]).dropna().rename("difference").reset_index()
+
+
+def paired(scores: pd.DataFrame, method: str, reference: str, grid: str = "native") -> pd.DataFrame:
+    """The ``structure_differences`` of each result, over structures.
+
+    Columns modality, patient, split, seed, difference. Where every patient shows every structure, the mean over them.
+    Else a pseudo-value as the jackknife has it, since each structure has the same weight in a modality's mean, however
+    many show it, as in the tables: the modality's mean and the structures' distances to theirs, each the larger the
+    fewer patients show it.
+    """
+    each = structure_differences(scores, method, reference, grid)
     result = ["modality", "patient", "split", "seed"]
-    of_structure = each.groupby(["modality", "structure"])["difference"]
+    modality, structure = each.groupby("modality"), each.groupby(["modality", "structure"])
     results = each["modality"].map(each.drop_duplicates(result).groupby("modality").size())
-    structures = each.groupby("modality")["structure"].transform("nunique")
-    distance = each["difference"] - of_structure.transform("mean")
-    distance *= results / of_structure.transform("size") / structures
+    people, own = modality["patient"].transform("nunique"), structure["patient"].transform("nunique")
+    distance = each["difference"] - structure["difference"].transform("mean")
+    distance *= results / structure["difference"].transform("size") / modality["structure"].transform("nunique")
+    distance *= ((people - 1) * own) / (people * (own - 1).clip(lower=1))
     found = each.assign(difference=distance).groupby(result, sort=False)["difference"].sum().reset_index()
-    mean = of_structure.mean().groupby("modality").mean()
+    mean = structure["difference"].mean().groupby("modality").mean()
     return found.assign(difference=found["difference"] + found["modality"].map(mean))
 
 
@@ -189,22 +214,27 @@ def mixed(differences: pd.DataFrame) -> Mixed:
 
 
 def _mixed_mean(rows: pd.DataFrame) -> tuple[float, float]:
-    """The mean of one modality's differences and its variance; NaN where the fit fails."""
+    """The mean of one modality's differences and its variance; NaN where nothing repeats, or the fit fails."""
     from statsmodels.regression.mixed_linear_model import MixedLM
     from statsmodels.tools.sm_exceptions import ConvergenceWarning  # takes a second, and few commands need it
 
-    if np.ptp(rows["difference"]) == 0:  # nothing varies, so there is nothing to fit
-        return float(rows["difference"].iloc[0]), 0.0
     rows = rows.assign(
         person=rows["patient"].astype(str), training=rows["split"].astype(str) + " " + rows["seed"].astype(str)
     )
     effects = {name: f"0 + C({name})" for name in ("person", "training") if rows[name].duplicated().any()}
+    if not effects or rows[["person", "training"]].nunique().min() < 2:
+        return float("nan"), float("nan")
+    if np.ptp(rows["difference"]) == 0:  # nothing varies, so there is nothing to fit
+        return float(rows["difference"].iloc[0]), 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a variance of 0 lies on the edge, where gradients fail
         model = MixedLM.from_formula(
             "difference ~ 1", rows, groups=np.ones(len(rows)), re_formula="0", vc_formula=effects
         )
-        fit = model.fit(reml=True, method="powell", ftol=1e-12)
+        try:
+            fit = model.fit(reml=True, method="powell", ftol=1e-12)
+        except np.linalg.LinAlgError:  # the trainings explain all
+            return float("nan"), float("nan")
     if not fit.converged:
         return float("nan"), float("nan")
     spread = fit.scale * np.eye(len(rows))
@@ -341,6 +371,8 @@ def holm(values: Sequence[float]) -> list[float]:
 @cache
 def rule_of(design: Design, family: int) -> Rule:
     """The rule of most power that seldom errs in families of so many contrasts: see ``Rule``."""
+    if design.rare:
+        return Rule(None, {}, {}, {}, design.rare)
     noise = _without_difference(design, family, _kept_noise(design))
 
     def wrong(side: int = 0) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ssc.contrasts import design_of, judge, paired
+from ssc.contrasts import design_of, judge, paired, structure_differences
 
 METRICS = {"dice": "dice", "asd": "asd_mm"}  # a table's name of a metric -> its column in scores.csv
 MORE_METRICS = {
@@ -65,15 +65,17 @@ def add_differences(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     return table.assign(difference=difference.where(table["method"] != reference))
 
 
-def add_worst(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Columns ``worst`` and ``worst_case``: of a modality's mean Dice, the lowest of one result over its structures."""
-    results = scores.groupby(["grid", "method", "modality", "split", "seed", "case"], sort=False)["dice"].mean()
-    lowest = results.dropna().reset_index().sort_values("dice", kind="stable")
-    lowest = lowest.drop_duplicates(["grid", "method", "modality"]).rename(
-        columns={"dice": "worst", "case": "worst_case"}
-    )
-    lowest = lowest.drop(columns=["split", "seed"]).assign(metric="dice", structure="mean")
-    return table.merge(lowest, how="left")
+def add_lowest(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Columns of a modality's mean Dice: how low single results are, each the mean over its structures.
+
+    ``lower_quartile``, ``worst``, and whose the worst is: ``worst_case``.
+    """
+    place = ["grid", "method", "modality"]
+    results = scores.groupby([*place, "split", "seed", "case"], sort=False)["dice"].mean().dropna()
+    worst = results.reset_index().sort_values("dice", kind="stable").drop_duplicates(place)
+    lowest = worst.rename(columns={"dice": "worst", "case": "worst_case"}).drop(columns=["split", "seed"])
+    quartiles = results.groupby(place).quantile(0.25).rename("lower_quartile").reset_index()
+    return table.merge(lowest.merge(quartiles).assign(metric="dice", structure="mean"), how="left")
 
 
 def _with_patients(scores: pd.DataFrame) -> pd.DataFrame:
@@ -99,7 +101,6 @@ def _row(group: pd.DataFrame, key: tuple[str, ...], metric: str, column: str) ->
         "metric": metric,
         "mean": values.mean(),
         "std": values.std(ddof=0),
-        "lower_quartile": values.quantile(0.25),
         "n": len(present),
         "patients": present["patient"].nunique(),
         **{status: int(counts.get(status, 0)) for status in ("missed", "absent", "false_positive")},
@@ -112,7 +113,6 @@ def _average(table: pd.DataFrame, by: list[str], names: dict[str, str]) -> pd.Da
     patients = "max" if names == {"structure": "mean"} else "sum"
     averaged = table.groupby(by, sort=False).agg(
         mean=("mean", "mean"),
-        lower_quartile=("lower_quartile", "mean"),
         n=("n", "sum"),
         patients=("patients", patients),
         missed=("missed", "sum"),
@@ -127,7 +127,7 @@ def add_intervals(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Columns ``low``, ``high`` and ``interval``: how far each mean may be off.
 
     't': 95 % by Student's t over patients, all results of a patient together; that of an overall mean over the
-    modalities' patients by Welch and Satterthwaite; cut at 0, and at 100 % for Dice. 'none': one patient.
+    modalities' patients by Welch and Satterthwaite; cut at 0, and at 100 % for Dice. 'none': one patient shows it.
     """
     found, scores = [], _with_patients(scores)
     for (grid, method), rows in scores.groupby(["grid", "method"], sort=False):
@@ -151,11 +151,8 @@ def compare(scores: pd.DataFrame, method: str, reference: str, grid: str = "nati
     Columns modality, difference, low, high, interval, n (pairs), patients. The interval is that of
     ``add_intervals``, of the differences between both methods' Dice for the same result.
     """
-    place = ["modality", "case", "patient", "structure", "split", "seed"]
-    scores = _with_patients(scores)
-    dice = scores[scores["grid"] == grid].set_index([*place, "method"])["dice"].unstack("method")
-    differences = (dice[method] - dice[reference]).dropna().rename("difference").reset_index()
-    sums = {modality: _by_patient(rows, "difference") for modality, rows in differences.groupby("modality", sort=False)}
+    found = structure_differences(_with_patients(scores), method, reference, grid)
+    sums = {modality: _by_patient(rows, "difference") for modality, rows in found.groupby("modality", sort=False)}
     rows = [
         {
             "modality": modality,
@@ -202,7 +199,7 @@ def _by_patient(rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataF
 
 def _estimate(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float, float, float, str]:
     """The mean over ``parts`` (modalities) of the mean over their structures' means; its low, high and kind."""
-    means, variances, people = [], [], []
+    means, variances, people, lone = [], [], [], False
     for totals, counts in parts:
         some = (counts > 0).any(axis=1).to_numpy()  # patients with a value
         totals, counts = totals.to_numpy(float)[some], counts.to_numpy(float)[some]
@@ -210,12 +207,16 @@ def _estimate(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[float
         own = totals[:, seen].sum(axis=0) / counts[:, seen].sum(axis=0)
         if not len(totals):  # a structure that was never found
             return float("nan"), float("nan"), float("nan"), "none"
-        pull = ((totals[:, seen] - counts[:, seen] * own) / counts[:, seen].sum(axis=0)).mean(axis=1)
+        shown = (counts[:, seen] > 0).sum(axis=0)  # patients a structure
+        pull = (totals[:, seen] - counts[:, seen] * own) / counts[:, seen].sum(axis=0)
+        pull *= (len(pull) - 1) * shown / (len(pull) * np.maximum(shown - 1, 1))  # as the jackknife has it
+        pull = pull.mean(axis=1)
         means.append(own.mean())
         people.append(len(pull))
+        lone |= shown.min() < 2
         variances.append((pull**2).sum() * len(pull) / max(len(pull) - 1, 1) / len(parts) ** 2)
     mean = float(np.mean(means))
-    if min(people) < 2:
+    if lone:  # nothing says how a single patient's structure varies
         return mean, float("nan"), float("nan"), "none"
     spread = sum(v**2 / (n - 1) for v, n in zip(variances, people, strict=True))
     freedom = sum(variances) ** 2 / spread if spread else 1.0

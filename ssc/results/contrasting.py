@@ -9,7 +9,7 @@ import pandas as pd
 from ssc import contrasts, matrix
 from ssc.contrasts import OF_INTEREST, RULES, design_of, mixed, noise_of, paired, power
 from ssc.results.rendering import Page, Section, number
-from ssc.results.tables import pooled, provenance, read_scores, train_cases, warning
+from ssc.results.tables import people, pooled, provenance, read_scores, rounded, train_cases, warning
 from ssc.tasks import tasks
 
 ALL, UNSEEN = "all patients", "without the development split's validation cases"
@@ -28,7 +28,7 @@ def judge(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
         for name, left_out in _left_out(table).items()
         for row in _of(table, scores[~cases.isin(left_out)], name, train_cases(runs))
     ]
-    return pd.DataFrame(rows).round(8).assign(**provenance(runs))
+    return rounded(pd.DataFrame(rows), digits=8).assign(**provenance(runs))
 
 
 def _left_out(table: matrix.Table) -> dict[str, list[tuple[str, str]]]:
@@ -82,10 +82,8 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
             pd.DataFrame(
                 {
                     "Contrast": f"{labels[row.method]} − {labels[row.reference]}",
-                    "difference": f"{number(row.difference, 1, sign=True)} "
-                    f"[{number(row.low, 1, sign=True)}, {number(row.high, 1, sign=True)}]",
-                    "mixed model": f"{number(row.mixed, 1, sign=True)} "
-                    f"[{number(row.mixed_low, 1, sign=True)}, {number(row.mixed_high, 1, sign=True)}]",
+                    "difference": _estimate(row.difference, row.low, row.high),
+                    "mixed model": _estimate(row.mixed, row.mixed_low, row.mixed_high),
                     "p": "–" if pd.isna(row.p) else f"{row.p:.2g}",
                     "verdict": row.verdict,
                     f"finds {OF_INTEREST:g} point": _percent(row.power_1_point),
@@ -99,13 +97,19 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
     return Page(
         f"{table.title}: contrasts",
         f"{warning(first['data'], tasks()[table.task])} Scale: {first['scale']}.",
-        "Differences of the overall mean Dice (%) on each scan's own grid, with 95 % t intervals over patients, and by "
-        "mixed models with patients and trainings crossed; verdicts and p are Holm-corrected over the "
-        f"{len(table.contrasts)} contrasts; last, the rule's chance to find {OF_INTEREST:g} point, simulated with the "
-        f"noise of the contrast's own differences. Test results of {pooled(table, first['splits'].split())}. "
+        "Differences of the overall mean Dice (%) on each scan's own grid, with 95 % t intervals over "
+        f"{people(first['data'])}, and by mixed models with them and trainings crossed; verdicts and p are "
+        f"Holm-corrected over the {len(table.contrasts)} contrasts; last, the rule's chance to find {OF_INTEREST:g} "
+        "point, simulated with the noise of the contrast's own differences. "
+        f"Test results of {pooled(table, first['splits'].split())}. "
         f"Seeds {first['seed']}, initialisation {first['init']}, commit {first['commit']}.",
         tuple(sections),
     )
+
+
+def _estimate(difference: float, low: float, high: float) -> str:
+    between = "" if pd.isna(low) else f" [{number(low, 1, sign=True)}, {number(high, 1, sign=True)}]"
+    return f"{number(difference, 1, sign=True)}{between}"
 
 
 def _counted(first: pd.Series) -> str:

@@ -19,7 +19,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
 from ssc import matrix
-from ssc.contrasts import paired
+from ssc.contrasts import structure_differences
 from ssc.data import phantoms
 from ssc.data.scan import Scan
 from ssc.data.sources import source
@@ -62,7 +62,10 @@ def first_result(scores: pd.DataFrame, modality: str, case: str, method: str) ->
 def _means(scores: pd.DataFrame, modality: str, method: str) -> pd.Series:
     """Of each split and case."""
     chosen = scores[(scores["method"] == method) & (scores["modality"] == modality) & (scores["grid"] == "native")]
-    return chosen.groupby(["split", "case"], sort=True)["dice"].mean()
+    means = chosen.groupby(["split", "case"], sort=True)["dice"].mean().dropna()  # without scans that show nothing
+    if means.empty:
+        raise UserError(f"no {modality} case of {method} shows a structure: nothing to picture")
+    return means
 
 
 def best_slice(label: np.ndarray) -> int:
@@ -214,16 +217,18 @@ def overall_means(table: pd.DataFrame, labels: dict[str, str], note: str) -> plt
 
 
 def patients_differences(table: matrix.Table, scores: pd.DataFrame, note: str) -> plt.Figure:
-    """Every contrast of a table as one line a modality: a dot a patient, the difference of Dice over all its results.
+    """Every contrast of a table as one line a modality: a dot a patient, the difference of its mean Dice.
 
-    A bar is the mean; patients beyond the quartiles by 1.5 times their distance are named. ``scores``: of the table's
-    runs on the scans' own grid; ``note``: data and scale.
+    Of a patient the mean over all results, of a result over its structures. A bar is the mean; patients beyond the
+    quartiles by 1.5 times their distance are named. ``scores``: of the table's runs on the scans' own grid; ``note``:
+    data and scale.
     """
     modalities = list(tasks()[table.task].modalities)
     size = 5.5 + 2.6 * len(modalities), 1.4 + 0.8 * len(table.contrasts)
     figure, axes = plt.subplots(1, len(modalities), figsize=size, sharey=True, layout="constrained", squeeze=False)
     for place, pair in enumerate(table.contrasts):
-        found = paired(scores, *pair).groupby(["modality", "patient"], sort=False)["difference"].mean()
+        found = structure_differences(scores, *pair).groupby(["modality", "patient", "split", "seed", "case"])
+        found = found["difference"].mean().groupby(["modality", "patient"]).mean()
         for axis, modality in zip(axes[0], modalities, strict=True):
             _draw_patients(axis, found[modality], place)
     labels = {name: variant.label for name, variant in matrix.variants().items()}

@@ -19,9 +19,9 @@ from ssc.statistics import (
     add_differences,
     add_first_shares,
     add_intervals,
+    add_lowest,
     add_seed_spread,
     add_verdicts,
-    add_worst,
     summarise,
 )
 from ssc.tasks import Task, tasks
@@ -77,7 +77,7 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     if not table.contrasts:  # else contrasts_TABLE judges them, the one family that was fixed beforehand
         rows = add_verdicts(rows, scores, table.reference, train_cases(runs))
     rows = add_first_shares(rows, scores)
-    rows = add_worst(add_seed_spread(rows, scores, table.trained, structures), scores)
+    rows = add_lowest(add_seed_spread(rows, scores, table.trained, structures), scores)
     published = pd.read_csv(PUBLISHED, dtype={"table": str}).query("table == @table.published")
     place = ["method", "modality", "structure", "metric"]
     numbers = {name: f"published_{name}" for name in ("mean", "std", "difference")}
@@ -119,9 +119,11 @@ def tidy(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     return rounded(rows)
 
 
-def rounded(rows: pd.DataFrame) -> pd.DataFrame:
-    """Four decimals; p-values as they are, which may be smaller."""
-    return rows.round({name: 4 for name in rows.select_dtypes("float") if name != "p" and not name.startswith("p_")})
+def rounded(rows: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
+    """So many decimals; p-values as they are, which may be smaller."""
+    return rows.round(
+        {name: digits for name in rows.select_dtypes("float") if name != "p" and not name.startswith("p_")}
+    )
 
 
 def train_cases(runs: Sequence[matrix.Run]) -> float:
@@ -277,7 +279,12 @@ def _low(table: matrix.Table, means: pd.DataFrame) -> list[Section]:
         rows = [row for _, row in dice.reindex([(m, modality) for m in methods]).iterrows()]  # one may lack a modality
         columns[f"{modality.upper()}, lower quartile"] = [number(row["lower_quartile"], 1) for row in rows]
         columns[f"{modality.upper()}, worst (case)"] = [_worst(row) for row in rows]
-    return [Section(f"Dice (%) of single results, on {GRIDS['native']}: how low it is", pd.DataFrame(columns))]
+    return [
+        Section(
+            f"Dice (%) of single results, means over structures, on {GRIDS['native']}: how low it is",
+            pd.DataFrame(columns),
+        )
+    ]
 
 
 def _worst(row: pd.Series) -> str:
@@ -366,8 +373,13 @@ def described(rows: pd.DataFrame) -> str:
     return f"{first['data']} data, {first['scale']} scale{bars}"
 
 
+def people(data: str) -> str:
+    """Whom scans of this data show."""
+    return "phantoms" if data == "phantom" else "patients"
+
+
 def _people(rows: pd.DataFrame) -> str:
-    return "phantoms" if rows["data"].iloc[0] == "phantom" else "patients"
+    return people(rows["data"].iloc[0])
 
 
 def _spread_name(rows: pd.DataFrame) -> str:

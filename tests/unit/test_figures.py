@@ -35,6 +35,14 @@ def test_the_shown_case_is_the_lower_median_of_ours():
     assert (shown.split, shown.case, shown.dice) == ("d1", "1", 60)
 
 
+def test_scans_that_show_no_structure_are_no_median():
+    nothing = _scores({("d0", str(case)): (np.nan, np.nan) for case in range(5, 9)})
+    shown = median_case(pd.concat([_scores({("d0", "1"): (80, 80), ("d0", "2"): (40, np.nan)}), nothing]), "ct", "ours")
+    assert (shown.case, shown.dice) == ("2", 40)
+    with pytest.raises(UserError, match="no ct case of ours shows a structure"):
+        median_case(nothing, "ct", "ours")
+
+
 def test_a_named_case_is_shown_from_the_first_split_that_tests_it():
     scores = _scores({("d0", "1"): (80, 80), ("d1", "2"): (40, 60), ("d2", "2"): (60, 70)})
     shown = first_result(scores, "ct", "2", "ours")
@@ -103,6 +111,9 @@ def test_every_patient_is_a_dot_of_its_mean_difference_and_far_ones_have_names()
         for method in table.contrasts[0] for m in ("ct", "mri") for case, gain in gains.items()
         for split, shift in (("repeat0_fold0", -0.5), ("repeat1_fold0", 0.5)) for name in ("liver", "spleen")
     ]  # fmt: skip
+    lesion = [row for row in rows if row["case"] == "b" and row["structure"] == "liver"]  # one patient alone shows it
+    rows += [row | {"structure": "lesion", "dice": row["dice"] - 1.5 * (row["method"] == "ours_unet")} for row in lesion]
+    gains["b"] -= 1.5 / 3
     figure = patients_differences(table, pd.DataFrame(rows), "made-up")
     for axis in figure.axes:
         dots = axis.lines[0].get_xdata()

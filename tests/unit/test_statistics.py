@@ -13,9 +13,9 @@ from ssc.statistics import (
     add_differences,
     add_first_shares,
     add_intervals,
+    add_lowest,
     add_seed_spread,
     add_verdicts,
-    add_worst,
     compare,
     summarise,
 )
@@ -55,10 +55,11 @@ def table():
     return add_differences(summarise(_scores(VALUES), ("base", "ours"), STRUCTURES), "base")
 
 
-def test_the_worst_is_one_results_mean_over_its_structures(table):
-    rows = add_worst(table, _scores(VALUES))
+def test_the_lowest_are_of_a_results_mean_over_its_structures(table):
+    rows = add_lowest(table, _scores(VALUES))
     worst = {m: _row(rows, m, "ct", "mean", "dice")[["worst", "worst_case"]].tolist() for m in ("base", "ours")}
     assert worst == {"base": [45.0, "a"], "ours": [72.0, "a"]}  # both of draw 0
+    assert _row(rows, "base", "ct", "mean", "dice")["lower_quartile"] == 45.0 + (70.0 - 45.0) / 4  # of two results
     assert _row(rows, "base", "mri", "mean", "dice")["worst"] == 70.0  # the absent spleen has none
     assert rows["worst"].notna().sum() == 4 and len(rows) == len(table)
 
