@@ -47,6 +47,8 @@ TABLES = [f"results/tables/{table.name}.csv" for table in matrix.tables().values
 
 def last_lines():
     """What the screen ends with; pandas is loaded only now."""
+    if workflow.dag_settings.until or workflow.dag_settings.omit_from:
+        return []  # targets were not made
     if STORED:
         return [
             f"Made, below {workflow.storage_settings.default_storage_prefix}: {' '.join(workflow.dag_settings.targets)}"

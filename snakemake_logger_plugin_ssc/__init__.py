@@ -125,9 +125,9 @@ class LogHandler(LogHandlerBase):
         message = str(record.msg)
         self.failed |= record.levelno >= logging.ERROR
         self.interrupted |= message.endswith("on user request, this might take some time.")
-        self.complete |= message.startswith("Nothing to be done") or (
-            event == "progress" and record.done == record.total
-        )
+        self.complete |= message.startswith("Nothing to be done")
+        if event == "progress" and record.done == record.total:
+            self.complete, self.failed = True, False  # what failed was tried again
         if event == "run_info":
             self.time_left.left = Counter({rule: n for rule, n in record.stats.items() if rule != "total"})
         elif event == "job_info":

@@ -217,9 +217,10 @@ def _predict(options: argparse.Namespace) -> None:
 
     scans = [scan for given in options.scans for scan in scans_in(given)]
     outputs = _outputs(scans, options.scans, options.output)
-    for file in filter(None, (*outputs, options.report)):
-        _make_folder(file.parent)
-        check_place(file)
+    for option, file in [*(("-o", output) for output in outputs), ("--report", options.report)]:
+        if file:
+            _make_folder(file.parent, option)
+            check_place(file)
     use_threads(options.threads)
     report = []
     with lease() as device:
@@ -275,12 +276,14 @@ def _outputs(scans: list[Path], given: list[Path], output: Path) -> list[Path]:
     return outputs
 
 
-def _make_folder(folder: Path) -> None:
-    """A folder for results, before any work. Raises DataError where there can be none."""
+def _make_folder(folder: Path, option: str) -> None:
+    """A folder for what an option names, before any work. Raises DataError where there can be none."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{folder}: no folder can be made there ({error.strerror}); name another with -o") from None
+        raise DataError(
+            f"{folder}: no folder can be made there ({error.strerror}); name another with {option}"
+        ) from None
 
 
 def _fold(options: argparse.Namespace) -> None:

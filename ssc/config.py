@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, field_validator
 
 from ssc.errors import SettingsError
-from ssc.presets import Data, Init, Length, Scale
+from ssc.presets import Data, Init, Length, Scale, read_yaml
 from ssc.settings import Strict, explain
 from ssc.tasks import ROOT, Task, changed_task, sources, tasks
 
@@ -128,7 +128,7 @@ class Settings(Strict):
     @classmethod
     def of_file(cls) -> Settings:
         """Those of ``config/config.yaml``. Raises SettingsError in one line."""
-        return cls.read(yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8")))
+        return cls.read(read_yaml(ROOT / "config/config.yaml"))
 
     def task(self, name: str) -> Task:
         """A task as this configuration has it."""

@@ -15,15 +15,16 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, StrictBool, ValidationError
 
 from ssc.errors import RunError, SettingsError
-from ssc.presets import Data, Scale
+from ssc.presets import Data, Scale, read_yaml
 from ssc.settings import Branch, Objective, Strict, explain, merged, nearest
 from ssc.tasks import ROOT, Task, tasks
 
 MATRIX = "config/matrix.yaml"
+OTHER_FILES = re.compile("table3|published_audit|method|(claims|contrasts|rates)_.*")  # results/tables, notebooks
+SECTIONS = {"backbones": dict, "variants": dict, "rates": dict, "tables": dict, "claims": list}
 DEVELOPMENT = "development"
 RATES = {"quarter": 0.25, "once": 1.0, "twice": 2.0}  # candidates for a method's learning rate, × the preset's
 DATA, SCALES = get_args(Data), get_args(Scale)
@@ -231,8 +232,21 @@ def cases_folder(data: str, scale: str, task: str, modality: str) -> Path:
 
 
 @cache
-def _matrix() -> dict:
-    return yaml.load((ROOT / MATRIX).read_text("utf-8"), yaml.CSafeLoader)  # the other takes 0.2 s
+def _matrix() -> dict[str, Any]:
+    """The file, its sections and rows looked at. Raises SettingsError."""
+    found = read_yaml(ROOT / MATRIX)
+    for name in dict.fromkeys([*found, *SECTIONS]):
+        if name not in SECTIONS:
+            raise SettingsError(f"{MATRIX}: unknown section '{name}'; {nearest(name, SECTIONS)}")
+        if not isinstance(found.get(name), SECTIONS[name]):
+            raise SettingsError(
+                f"{MATRIX}: section '{name}': expected {'rows with names' if SECTIONS[name] is dict else 'a list'}"
+            )
+    for section in ("backbones", "variants", "tables"):
+        for name, row in found[section].items():
+            if not isinstance(row, dict):
+                raise SettingsError(f"{MATRIX}: {section}.{name}: expected keys and values, found {row!r}")
+    return found
 
 
 def _read(kind: type[Strict], place: str, name: str, row: dict[str, Any]) -> Any:
@@ -243,14 +257,17 @@ def _read(kind: type[Strict], place: str, name: str, row: dict[str, Any]) -> Any
         raise SettingsError(f"{place}.{name}: {explain(error, kind)}") from None
 
 
-def _with_likes(section: str, row: dict) -> dict:
-    """The row, on top of the one that it is like; settings inside settings are merged."""
+def _with_likes(section: str, row: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The row, on top of the one that it is like; settings inside settings are merged. ``above``: those like it."""
     own = {key: value for key, value in row.items() if key != "like"}
     if "like" not in row:
         return own
-    if row["like"] not in _matrix()[section]:
-        raise SettingsError(f"{MATRIX}: {section}: like '{row['like']}'; {nearest(row['like'], _matrix()[section])}")
-    return merged(_with_likes(section, _matrix()[section][row["like"]]), own)
+    like, rows = str(row["like"]), _matrix()[section]
+    if like not in rows:
+        raise SettingsError(f"{MATRIX}: {section}: like '{like}'; {nearest(like, rows)}")
+    if like in above:
+        raise SettingsError(f"{MATRIX}: {section}: {like} is like itself, by way of {', '.join(above)}")
+    return merged(_with_likes(section, rows[like], (*above, like)), own)
 
 
 @cache
@@ -282,7 +299,7 @@ def variants() -> dict[str, Variant]:
 @cache
 def rates() -> dict[str, tuple[str, ...]]:
     """The methods whose learning rates are chosen on the development split, by task."""
-    return {task: tuple(methods) for task, methods in _matrix().get("rates", {}).items()}
+    return {task: tuple(methods) for task, methods in _matrix()["rates"].items()}
 
 
 def at_rates(variant: Variant) -> list[Variant]:
@@ -337,8 +354,8 @@ def tables() -> dict[str, Table]:
         rows += [(file, name, {**row, "task": task.name}) for name, row in task.tables.items()]
     found = {}
     for file, name, row in rows:
-        if name in found:
-            raise SettingsError(f"{file}: tables.{name}: another table has this name")
+        if name in found or OTHER_FILES.fullmatch(name):
+            raise SettingsError(f"{file}: tables.{name}: another table, or another file of results, has this name")
         if row.get("task") not in tasks():
             raise SettingsError(f"{file}: tables.{name}: {nearest(str(row.get('task')), tasks())}")
         task = tasks()[row["task"]]

@@ -40,6 +40,8 @@ def export(
     ``MODALITY_CASE``. The folder appears whole or not at all. Raises DataError where ``out`` holds files,
     MissingDataError where cases are not made yet.
     """
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: a file, expected an empty folder or none. Name another.")
     if out.is_dir() and any(out.iterdir()):
         raise DataError(f"{out}: holds files already, expected it empty or absent. Remove it first.")
     partial = out.with_name(f".part-{out.name}")

@@ -62,10 +62,22 @@ class Preset(Strict):
         return self.volumes if spatial_dims == 3 else self.slices
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A file of keys and values. Raises SettingsError in one line, with the line of a slip."""
+    try:
+        found = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)  # the other takes 0.2 s for the matrix
+    except yaml.YAMLError as error:
+        place = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        raise SettingsError(f"{path}{place}: no YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path}: expected keys and values")
+    return found
+
+
 @cache
 def _scales() -> dict[Scale, dict[str, Any]]:
     """What every task has at a scale, unless its own row says otherwise."""
-    return yaml.safe_load((ROOT / "config/scales.yaml").read_text("utf-8"))
+    return read_yaml(ROOT / "config/scales.yaml")
 
 
 def preset(scale: str, own: dict[str, Any]) -> Preset:

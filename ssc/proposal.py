@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+import yaml
 
 from ssc import matrix
 from ssc.data.nifti import ENDINGS, read_nifti
@@ -88,10 +89,10 @@ def _named(word: str, expected: str) -> tuple[str, str]:
 def _ids(text: str) -> list[str]:
     if not text.startswith("@"):
         return text.split(",")
-    path, _, condition = text[1:].rpartition(":")
-    column, assigns, value = condition.partition("=")
-    if not (path and column and assigns):
+    parts = re.fullmatch(r"@(.+?\.csv):([^=]+)=(.*)", text)
+    if not parts:
         raise SettingsError(f"{text}: expected @FILE.csv:COLUMN=VALUE")
+    path, column, value = parts.groups()
     found = [row["case"] for row in _csv_rows(Path(path), column) if row[column] == value]
     if not found:
         raise DataError(f"{path}: no row has {value} in its column {column}")
@@ -181,13 +182,15 @@ def _check_names(name: str, wishes: Mapping[str, Wish], backbones: Sequence[str]
     for word in (name, *wishes):
         if not re.fullmatch("[a-z][a-z0-9_]*", word):
             raise SettingsError(f"'{word}': names are small letters, digits and _, and begin with a letter")
+        if word in ("overall", "mean") or yaml.safe_load(word) != word:
+            raise SettingsError(f"'{word}': a word of tables or of YAML; choose another")
     if path.exists():
         raise SettingsError(f"{path}: is there already; edit it, or remove it first")
     taken = [f"{name}_{modality}" for modality in wishes if f"{name}_{modality}" in sources()]
     if taken:
         raise SettingsError(f"'{taken[0]}': other scans have this name; choose another for the task")
-    if name in matrix.tables():
-        raise SettingsError(f"'{name}': a table has this name; choose another")
+    if name in matrix.tables() or matrix.OTHER_FILES.fullmatch(name):
+        raise SettingsError(f"'{name}': a table, or another file of results, has this name; choose another")
     if len(wishes) < 2:
         raise SettingsError("expected at least two modalities, each as NAME=FOLDER")
     for backbone in backbones:

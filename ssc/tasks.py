@@ -12,11 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ssc.errors import SettingsError
-from ssc.presets import Data, Preset, Scale, preset
+from ssc.presets import Data, Preset, Scale, preset, read_yaml
 from ssc.settings import Strict, explain, merged
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -202,14 +201,7 @@ def tasks() -> dict[str, Task]:
 
 def read_task(path: Path, name: str | None = None) -> Task:
     """A task's file; its name is the file's unless given. Raises SettingsError in one line."""
-    try:
-        row = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        place = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
-        raise SettingsError(f"{path}{place}: no YAML ({getattr(error, 'problem', error)})") from None
-    if not isinstance(row, dict):
-        raise SettingsError(f"{path}: expected keys and values; see config/tasks/abdomen.yaml")
-    return _task(name or path.stem, row, f"config/tasks/{path.name}")
+    return _task(name or path.stem, read_yaml(path), f"config/tasks/{path.name}")
 
 
 def changed_task(name: str, changes: Mapping[str, Any]) -> Task:
@@ -228,8 +220,7 @@ def _changed(name: str, changes: str) -> Task:
     for modality, row in (wanted.get("modalities") or {}).items():
         if set(row) - {"folder", "intensity"}:
             raise SettingsError(f"{place}: of modality {modality} only folder and intensity can be changed here")
-    row = yaml.load((FOLDER / f"{name}.yaml").read_text("utf-8"), yaml.CSafeLoader)
-    return _task(name, merged(row, wanted), place)
+    return _task(name, merged(read_yaml(FOLDER / f"{name}.yaml"), wanted), place)
 
 
 def _task(name: str, row: dict[str, Any], place: str) -> Task:

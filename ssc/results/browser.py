@@ -21,7 +21,7 @@ from ssc import matrix
 from ssc.data.preprocess import case_file, read_case
 from ssc.errors import RunError
 from ssc.results import viewer
-from ssc.results.tables import DIGITS, MORE_DIGITS, label_of, warning
+from ssc.results.tables import DIGITS, MORE_DIGITS, label_of, read_table, warning
 from ssc.statistics import METRICS, MORE_METRICS
 from ssc.tasks import FOLDER, tasks
 from ssc.whole import whole
@@ -145,7 +145,7 @@ def _data(found: Found, volumes: dict[str, str], results: Path) -> dict[str, Any
 
 
 def _table(table: matrix.Table, path: Path) -> dict[str, Any]:
-    rows = pd.read_csv(path, dtype={"seed": str})
+    rows = read_table(path)
     cells = rows[[column for column in CELL if column in rows]]
     return {"name": table.name, "title": table.title, "task": table.task, "reference": table.reference,
             "labels": {method: label_of(table, method) for method in table.methods},

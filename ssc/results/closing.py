@@ -13,11 +13,15 @@ from ssc.tasks import tasks
 
 
 def closing(targets: Sequence[str], opens: str | None = None) -> list[str]:
-    """Three lines for a finished run of Snakemake. ``opens``: the file to open, where it is not a target's.
+    """Three lines for a finished run of Snakemake, none where it made no file that a reader opens.
 
-    ``targets``: what was asked for; none, or names of rules: everything.
+    ``targets``: what was asked for; none, or ``all``: the main tables. ``opens``: the file to open, where it is not a
+    target's.
     """
-    files = [Path(target) for target in targets if Path(target).suffix] or _main_tables()
+    files = [Path(target) for target in targets] if set(targets) - {"all"} else _main_tables()
+    files = [path for path in files if path.is_file()]
+    if not files:
+        return [f"Open: {opens}"] if opens else []
     tables = [path.with_suffix(".csv") for path in files if path.parent.name == "tables"]
     made = ", ".join(map(str, files[:3])) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
     lines = [f"Made: {made}"]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ssc import matrix
 from ssc.errors import RunError
-from ssc.results.tables import read_scores
+from ssc.results.tables import read_scores, read_table
 from ssc.statistics import METRICS
 
 
@@ -20,18 +20,18 @@ def explain(path: Path, method: str, modality: str | None, structure: str, metri
     to its structures. The scores are those of the ``results`` folder that the table lies in. Raises RunError for a
     table or a cell that is not there.
     """
-    if path.stem not in matrix.tables():
-        raise RunError(f"{path}: not a table of scores, expected the name of one of {', '.join(matrix.tables())}")
+    if path.suffix != ".csv" or path.stem not in matrix.tables():
+        raise RunError(f"{path}: not a table of scores in CSV, expected one of {', '.join(matrix.tables())}")
     if not path.is_file():
         raise RunError(f"{path}: no table there; make it with snakemake {path}")
-    found = pd.read_csv(path, dtype={"seed": str})
+    found = read_table(path)
     if method not in set(found["method"]):
         raise RunError(f"{path}: no method '{method}'; it has {', '.join(found['method'].unique())}")
     rows = found.query("method == @method and metric == @metric and grid == @grid")
     cells = rows[(rows["structure"] == structure) & rows["modality"].isin([modality] if modality else rows["modality"])]
     if cells.empty:
         raise RunError(f"{path}: no number of {method}, {modality or 'any modality'}, {structure}, {metric}, {grid}")
-    results = path.parent.parent
+    results = (path if len(path.parts) > 1 else path.absolute()).parent.parent
     first = cells.iloc[0]
     yield f"{path.stem}: {method}, {metric} on the {grid} grid; {first['data']} data, {first['scale']} scale"
     yield f"seeds {first['seed']}, init {first['init']}, commit {first['commit']}"

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from ssc import matrix
 from ssc.results import rendering, tables
 
@@ -18,7 +16,7 @@ def front(names: Sequence[str], results: Path = Path("results")) -> str:
     parts = []
     for name in names:
         table = matrix.tables()[name]
-        page = tables.page(table, pd.read_csv(results / f"tables/{name}.csv", dtype={"seed": str}))
+        page = tables.page(table, tables.read_table(results / f"tables/{name}.csv"))
         text = rendering.html_page(replace(page, sections=page.sections[:1]))
         picture = base64.b64encode((results / f"figures/means_{name}.png").read_bytes()).decode()
         parts.append(text.split("<body>")[1].split("</body>")[0])

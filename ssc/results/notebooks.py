@@ -43,7 +43,7 @@ import pandas as pd
 from IPython.display import HTML, Image
 
 root = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "results").is_dir())
-table = pd.read_csv(root / "results/tables/$table.csv")
+table = pd.read_csv(root / "results/tables/$table.csv", dtype={"seed": str, "commit": str})
 table[["data", "scale", "seed", "init", "commit"]].drop_duplicates()
 %%text
 ## $heading

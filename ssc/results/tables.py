@@ -50,6 +50,11 @@ def warning(data: str, *tasks: Task) -> str:
     return f"Real scans: {scans}. Not for clinical use."
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """A table's CSV; what looks like a number and is none stays text."""
+    return pd.read_csv(path, dtype=dict.fromkeys(["seed", "commit", "worst_case"], str))
+
+
 def read_scores(
     runs: Sequence[matrix.Run], results: Path = Path("results"), part: Literal["test", "validation"] = "test"
 ) -> pd.DataFrame:

@@ -28,3 +28,12 @@ def test_best_and_ours_are_told_once_each(means, line, tmp_path, monkeypatch):
     assert made == "Made: results/tables/table6.csv"
     assert told == f"table6, overall Dice, PHANTOM DATA, smoke scale: {line}"
     assert opened == "Open: results/tables/table6.csv"  # no page lies beside it
+    assert closing([])[0] == closing(["all"])[0] == made
+
+
+@pytest.mark.parametrize("targets", [[], ["all"], ["published_audit"], ["data/phantom/btcv"], ["results/tables/t.csv"]])
+def test_nothing_is_told_of_what_was_not_made(targets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/phantom/btcv").mkdir(parents=True)
+    assert closing(targets) == []
+    assert closing(targets, opens="report.html") == ["Open: report.html"]

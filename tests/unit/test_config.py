@@ -1,5 +1,6 @@
 """Settings: one file, typed, and a run's settings hold only what the run uses."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,28 @@ def test_a_misspelt_method_of_a_table_is_an_error_before_anything_trains(table, 
     monkeypatch.setattr(matrix, "_matrix", lambda: {**whole, "tables": changed})
     with pytest.raises(SettingsError, match=rf"tables.{table}: .*{said}"):
         matrix.tables.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("\nvariants:\n", "\nvariants:\n  mine: { label: Mine\n", r"matrix.yaml, line \d+: no YAML \("),
+        ("\nvariants:\n", "\nvariants:\n  mine:\n", "variants.mine: expected keys and values, found None"),
+        ("\nvariants:\n", "\nvariants:\n  a: { like: b }\n  b: { like: a }\n", "b is like itself, by way of b, a"),
+        ("\nvariants:\n", "\nvarients:\n", "unknown section 'varients'; did you mean 'variants'"),
+        ("\nrates:\n", "\nrate:\n", "unknown section 'rate'; did you mean 'rates'"),
+        ("\nclaims:\n", "\nclaims: {}\nrest:\n", "section 'claims': expected a list"),
+    ],
+)
+def test_a_slip_in_the_matrix_is_one_line(tmp_path, monkeypatch, before, after, said):
+    text = (matrix.ROOT / matrix.MATRIX).read_text("utf-8")
+    (tmp_path / "config").mkdir()
+    (tmp_path / matrix.MATRIX).write_text(text.replace(before, after), "utf-8")
+    monkeypatch.setattr(matrix, "ROOT", tmp_path)
+    monkeypatch.setattr(matrix, "_matrix", cache(matrix._matrix.__wrapped__))
+    with pytest.raises(SettingsError, match=said) as caught:
+        matrix.variants.__wrapped__()
+    assert "\n" not in str(caught.value)
 
 
 def _few_shot_baseline(annotated, monkeypatch):

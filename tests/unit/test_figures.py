@@ -112,7 +112,9 @@ def test_every_patient_is_a_dot_of_its_mean_difference_and_far_ones_have_names()
         for split, shift in (("repeat0_fold0", -0.5), ("repeat1_fold0", 0.5)) for name in ("liver", "spleen")
     ]  # fmt: skip
     lesion = [row for row in rows if row["case"] == "b" and row["structure"] == "liver"]  # one patient alone shows it
-    rows += [row | {"structure": "lesion", "dice": row["dice"] - 1.5 * (row["method"] == "ours_unet")} for row in lesion]
+    rows += [
+        row | {"structure": "lesion", "dice": row["dice"] - 1.5 * (row["method"] == "ours_unet")} for row in lesion
+    ]
     gains["b"] -= 1.5 / 3
     figure = patients_differences(table, pd.DataFrame(rows), "made-up")
     for axis in figure.axes:

@@ -159,8 +159,8 @@ def test_ids_of_one_folder_are_picked_by_glob_and_by_csv(tmp_path):
     top = _nnunet(tmp_path / "both", [f"{kind}_{n}" for kind in ("t1", "t2") for n in range(8)])
     with (tmp_path / "meta.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerows([("case", "sequence"), *((f"t2_{n}", "second") for n in range(8))])
-    picked = ["t1=t1_*", f"t2=@{tmp_path / 'meta.csv'}:sequence=second"]
+        writer.writerows([("case", "sequence"), *((f"t2_{n}", "second: 12:30=T2") for n in range(8))])
+    picked = ["t1=t1_*", f"t2=@{tmp_path / 'meta.csv'}:sequence=second: 12:30=T2"]
     wishes = proposal.wishes_of([f"{name}={top}" for name in ("t1", "t2")], picked)
     task = read_task(proposal.propose("hearts", wishes, ["unet"]))
     for modality in ("t1", "t2"):
@@ -272,7 +272,12 @@ def test_the_command_says_what_comes_next(tmp_path, capsys, folder):
         (["task", "other", scans[0]], "at least two modalities"),
         (["task", "other", *scans, "--backbone", "unett"], "did you mean 'unet'?"),
         (["task", "other", *scans, "--structures", "cavty"], "did you mean 'cavity'?"),
-        (["task", "table6", *scans], "a table has this name"),
+        (["task", "table6", *scans], "a table, or another file of results, has this name"),
+        (["task", "table3", *scans], "'table3': a table, or another file of results"),
+        (["task", "claims_heart", *scans], "'claims_heart': a table, or another file of results"),
+        (["task", "method", *scans], "'method': a table, or another file of results"),
+        (["task", "other", scans[0], scans[1].replace("lge", "overall", 1)], "'overall': a word of tables or of YAML"),
+        (["task", "other", scans[0], scans[1].replace("lge", "on", 1)], "'on': a word of tables or of YAML"),
     ):
         assert cli.main(wrong) == 1
         error = capsys.readouterr().err

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -275,6 +276,18 @@ def test_explaining_what_is_not_there_says_so(runs, tmp_path):
     (tmp_path / "claims_heart.csv").touch()
     with pytest.raises(RunError, match=r"claims_heart\.csv: not a table of scores"):
         next(explain(tmp_path / "claims_heart.csv", "ours", "ct", "lac", "dice", "native"))
+    (tmp_path / "table1.md").touch()
+    with pytest.raises(RunError, match=r"table1\.md: not a table of scores in CSV"):
+        next(explain(tmp_path / "table1.md", "ours", "ct", "lac", "dice", "native"))
+
+
+def test_a_table_is_explained_from_its_own_folder_and_its_commit_is_no_number(runs, tmp_path, monkeypatch):
+    path = tmp_path / "results/tables/table1.csv"
+    path.parent.mkdir(parents=True)
+    tables.tidy(matrix.tables()["table1"], runs).assign(commit="1234567e89").to_csv(path, index=False)
+    monkeypatch.chdir(path.parent)
+    lines = list(explain(Path("table1.csv"), "ours", "ct", "lac", "dice", "native"))
+    assert lines[1].endswith("commit 1234567e89") and "predictions/" in lines[3]
 
 
 def test_explaining_a_table_away_from_its_scores_says_so(runs, tmp_path):
