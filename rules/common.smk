@@ -78,7 +78,7 @@ def job_threads(wildcards):
 
 def real_threads(wildcards, threads):
     """The threads that a job may really compute on: its share of the machine."""
-    return max(1, threads * REAL_CORES // CORES)
+    return max(1, REAL_CORES // max(1, CORES // threads))
 
 
 def run_of(wildcards):

@@ -172,7 +172,7 @@ rule pictured_cases:
         "../envs/environment.yaml"
     params:
         spec=table_spec,
-        raw=lambda w: raw_of([matrix.tables()[w.table].task]),
+        raw=lambda w, input: raw_of([matrix.tables()[w.table].task]),
     message:
         "Cases of {wildcards.table}, one by one"
     script:

@@ -3,9 +3,18 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+collect_ignore = [] if find_spec("playwright") else ["browser"]
+
+
+def pytest_report_header():
+    """What is left out, at the top."""
+    return ["without tests/browser: playwright is not installed"] if collect_ignore else []
+
 
 # Before torch is loaded: several test processes of several threads each would crawl on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""Clear the lock that a killed Snakemake left in this folder, if no other one works here."""
+"""Clear the lock that a killed Snakemake left in this folder, if no other one of this machine works here."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ here = Path.cwd()
 def works_here(process: psutil.Process) -> bool:
     """Is this a Snakemake at work in this folder?"""
     try:
-        names = {Path(word).name for word in process.cmdline()[:3]}
+        names = {Path(word).name for word in process.cmdline()[:5]}
         return "snakemake" in names and Path(process.cwd()) == here
     except (psutil.NoSuchProcess, psutil.ZombieProcess):  # ended meanwhile
         return False

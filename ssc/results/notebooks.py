@@ -243,12 +243,12 @@ from IPython.display import HTML
 
 from ssc import matrix
 from ssc.contrasts import contrast, design_of, paired
+from ssc.results.figures import patients_differences
 from ssc.results.tables import read_scores, train_cases
-from ssc.tasks import tasks
 
 os.chdir(next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "results").is_dir()))
 runs = matrix.table_runs("$table", "$data", "$scale", seeds=$seeds, folds=$folds)
-table, task = matrix.tables()["$table"], tasks()["$task"]
+table = matrix.tables()["$table"]
 labels = {method: matrix.variants()[method].label for method in table.methods}
 scores = read_scores(runs).query("grid == 'native'")
 trained = [run for run in runs if not run.external]
@@ -278,23 +278,10 @@ drawn.round(2)
 ## Patient by patient
 
 A dot is a patient, its difference the mean over its results; a line is the mean over patients, which one of them can
-carry.
+carry. Those far from all others have their names.
 %%code
-figure, axes = plt.subplots(len(table.contrasts), len(task.modalities), sharex="col", layout="constrained",
-                            figsize=(10, 0.9 + 0.75 * len(table.contrasts)), squeeze=False)
-for row, (a, b) in zip(axes, table.contrasts):
-    patients = paired(scores, a, b).groupby(["modality", "patient"])["difference"].mean()
-    for axis, modality in zip(row, task.modalities):
-        values = patients[modality]
-        axis.plot(values, [0] * len(values), "o", alpha=0.4, markeredgewidth=0)
-        axis.axvline(0, color="0.5", linewidth=0.8)
-        axis.axvline(values.mean(), color="#d55e00")
-        axis.set_yticks([])
-    row[0].set_ylabel(f"{labels[a]}\\n− {labels[b]}", rotation=0, ha="right", va="center")
-for axis, modality in zip(axes[0], task.modalities):
-    axis.set_title(modality.upper())
-for axis in axes[-1]:
-    axis.set_xlabel("difference of Dice (points)")
+%matplotlib inline
+patients_differences(table, scores, "all results of a patient together")
 plt.show()
 %%text
 ## The methods

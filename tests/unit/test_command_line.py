@@ -196,3 +196,18 @@ def test_the_time_left_is_that_of_the_rules_seen_so_far():
     assert str(left) == ", about 7 min left"
     left.left = Counter()
     assert str(left) == ""
+
+
+def test_the_lock_of_a_snakemake_at_work_is_left_alone(tmp_path):
+    (tmp_path / ".snakemake/locks").mkdir(parents=True)
+    (tmp_path / ".snakemake/locks/0.input.lock").touch()
+    (tmp_path / "snakemake").write_text("import time; time.sleep(60)", "utf-8")
+    at_work = subprocess.Popen([sys.executable, "-u", tmp_path / "snakemake"], cwd=tmp_path)
+    try:
+        done = subprocess.run(
+            [sys.executable, ROOT / "workflow_scripts/unlock.py"], cwd=tmp_path, capture_output=True, text=True
+        )
+    finally:
+        at_work.kill()
+        at_work.wait()
+    assert (done.returncode, done.stdout) == (0, "") and list((tmp_path / ".snakemake/locks").iterdir())
