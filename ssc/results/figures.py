@@ -312,7 +312,7 @@ def learned(
 
 def _draw_auxiliary(part: SubFigure, arrays: dict, task: Task, names: Sequence[str]) -> None:
     """A row a modality: the slice with its labels, then the finest auxiliary map of every class."""
-    part.suptitle("auxiliary maps at scale 3, Eq. 9 (class probability)")
+    part.suptitle("auxiliary maps of the finest map, Eq. 9 (class probability)")
     axes = part.subplots(len(task.modalities), len(names) + 1)
     colours = ListedColormap([s.colour for s in task.structures])
     for row, modality in zip(axes, task.modalities, strict=True):

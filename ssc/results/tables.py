@@ -146,7 +146,7 @@ def _literature(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def _correspondence(runs: Sequence[matrix.Run]) -> pd.DataFrame:
-    """What the correlations E of each method know of the classes, a scale at a time: means over its runs, as text."""
+    """What the correlations E of each method know of the classes, a map at a time: means over its runs, as text."""
     records = [(run.variant, _record(run).get("correspondence")) for run in runs if not run.external]
     shares: dict[str, list[list[float]]] = {}
     for method, found in records:
@@ -245,9 +245,12 @@ def _known(table: matrix.Table, rows: pd.DataFrame) -> list[Section]:
     shares = {method: [number(100 * float(x), 0) for x in text.split()] for method, text in known.items()}
     frame = pd.DataFrame(
         [[label_of(table, m), *shares[m]] for m in table.methods if m in shares],
-        columns=["Method", *(f"scale {i}" for i in range(1, 1 + len(next(iter(shares.values())))))],
+        columns=["Method", *(f"map {i}" for i in range(1, 1 + len(next(iter(shares.values())))))],
     )
-    heading = f"Classes whose row of E is nearest to its own in the other modality (%); chance {number(chance, 0)}"
+    heading = (
+        "Classes whose row of E is nearest to its own in the other modality (%), by the decoder's maps, coarse to fine; "
+        f"chance {number(chance, 0)}"
+    )
     return [Section(heading, frame)]
 
 

@@ -147,7 +147,7 @@ def test_a_table_says_what_the_correlations_know(runs):
     record = json.loads((run.folder / "run.json").read_text("utf-8")) | {"correspondence": [0.2, 0.251, 1.0]}
     (run.folder / "run.json").write_text(json.dumps(record), "utf-8")
     text = _markdown(table, tables.tidy(table, runs))
-    assert "chance 20\n\n| Method | scale 1 | scale 2 | scale 3 |" in text.replace("chance 20 ", "chance 20")
+    assert "chance 20\n\n| Method | map 1 | map 2 | map 3 |" in text.replace("chance 20 ", "chance 20")
     assert "| Ours (w/ CR) | 20 | 25 | 100 |" in text
 
 
