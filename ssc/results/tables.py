@@ -248,8 +248,8 @@ def _known(table: matrix.Table, rows: pd.DataFrame) -> list[Section]:
         columns=["Method", *(f"map {i}" for i in range(1, 1 + len(next(iter(shares.values())))))],
     )
     heading = (
-        "Classes whose row of E is nearest to its own in the other modality (%), by the decoder's maps, coarse to fine; "
-        f"chance {number(chance, 0)}"
+        "Classes whose row of E is nearest to its own in the other modality (%), "
+        f"by the decoder's maps, coarse to fine; chance {number(chance, 0)}"
     )
     return [Section(heading, frame)]
 
