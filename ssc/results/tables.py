@@ -58,13 +58,17 @@ def read_table(path: Path) -> pd.DataFrame:
 def read_scores(
     runs: Sequence[matrix.Run], results: Path = Path("results"), part: Literal["test", "validation"] = "test"
 ) -> pd.DataFrame:
-    """The scores of all runs, with method, split and configured seed. ``results``: the folder of predictions/."""
-    frames = [
-        pd.read_csv(results / run.predictions(part).relative_to("results") / "scores.csv", dtype={"case": str}).assign(
-            method=run.variant, split=run.split, seed=run.configured_seed
-        )
-        for run in runs
-    ]
+    """The scores of all runs, with method, split and configured seed. ``results``: the folder of predictions/.
+
+    Raises RunError for a file without one of its run's modalities.
+    """
+    frames = []
+    for run in runs:
+        path = results / run.predictions(part).relative_to("results") / "scores.csv"
+        own = pd.read_csv(path, dtype={"case": str})
+        if absent := set(run.modalities) - set(own["modality"]):
+            raise RunError(f"{path}: no scores of {', '.join(sorted(absent))}; expected those of every modality")
+        frames.append(own.assign(method=run.variant, split=run.split, seed=run.configured_seed))
     scores, patients = pd.concat(frames, ignore_index=True), tasks()[runs[0].task].patients
     return scores.assign(patient=scores["case"].map(lambda case: patients.get(case, case)))
 
@@ -284,7 +288,7 @@ def _low(table: matrix.Table, means: pd.DataFrame) -> list[Section]:
     methods = [method for method in table.methods if method in dice.index]
     columns = {"Method": [label_of(table, method) for method in methods]}
     for modality in tasks()[table.task].modalities:
-        rows = [row for _, row in dice.reindex([(m, modality) for m in methods]).iterrows()]  # one may lack a modality
+        rows = [row for _, row in dice.reindex([(m, modality) for m in methods]).iterrows()]
         columns[f"{modality.upper()}, lower quartile"] = [number(row["lower_quartile"], 1) for row in rows]
         columns[f"{modality.upper()}, worst (case)"] = [_worst(row) for row in rows]
     return [
@@ -428,7 +432,7 @@ def _frame(table: matrix.Table, rows: pd.DataFrame, cell: Cell, best: bool = Tru
     methods = [method for method in table.methods if method in set(rows["method"])]
     columns = {"Method": [label_of(table, method) for method in methods]}
     for (modality, structure), part in rows.groupby(["modality", "structure"], sort=False):
-        part = part.set_index("method", drop=False).reindex(methods)  # an external one may lack a modality
+        part = part.set_index("method", drop=False).reindex(methods)
         name = labels.get(structure, names[modality])
         columns[name] = _emphasised(part, part.apply(cell, axis=1), "mean", best)
         if rows["published_mean"].notna().any():

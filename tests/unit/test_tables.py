@@ -86,6 +86,13 @@ def test_runs_of_different_starts_make_no_table(runs):
         tables.tidy(matrix.tables()["table1"], runs)
 
 
+def test_scores_without_a_modality_make_no_table(runs):
+    path = next(run for run in runs if len(run.modalities) == 2).predictions("test") / "scores.csv"
+    pd.read_csv(path, dtype={"case": str}).query("modality == 'ct'").to_csv(path, index=False)
+    with pytest.raises(RunError, match=r"scores\.csv: no scores of mri; expected those of every modality"):
+        tables.tidy(matrix.tables()["table1"], runs)
+
+
 def test_the_table_names_methods_that_no_imagenet_checkpoint_fits(runs):
     for run in runs:
         _record(run, "random" if run.variant == "ummkd" else "imagenet")
