@@ -121,9 +121,10 @@ class Judged:
     verdicts: list[str]
 
 
-def judge(differences: Sequence[pd.DataFrame], design: Design) -> Judged:
-    """A family of contrasts, each as from ``paired``."""
-    rule = rule_of(design, len(differences))
+def judge(differences: Sequence[pd.DataFrame], design: Design, rule: Rule | None = None) -> Judged:
+    """A family of contrasts, each as from ``paired``; ``rule``: another design's, instead of its own."""
+    if rule is None or design.rare:
+        rule = rule_of(design, len(differences))
     found = [contrast(own, design.tested_share) for own in differences]
     if design.rare:  # of a single patient's structure nothing says how it varies
         found = [replace(own, low=float("nan"), high=float("nan")) for own in found]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ssc import contrasts, matrix
-from ssc.contrasts import OF_INTEREST, RULES, design_of, mixed, noise_of, paired, power
+from ssc.contrasts import OF_INTEREST, RULES, Rule, design_of, mixed, noise_of, paired, power, rule_of
 from ssc.results.rendering import Page, Section, number
 from ssc.results.tables import people, pooled, provenance, read_scores, rounded, train_cases, warning
 from ssc.tasks import tasks
@@ -18,15 +18,17 @@ ALL, UNSEEN = "all patients", "without the development split's validation cases"
 def judge(table: matrix.Table, runs: Sequence[matrix.Run]) -> pd.DataFrame:
     """One row a contrast and set of patients: overall difference, interval, every test's p, verdict, rule, power.
 
-    Points of Dice on each scan's own grid. The rule follows from patients and splits alone; ``power_1_point`` is its
-    chance to find that much with the noise that the contrast's own differences show. ``mixed…``: by the mixed model.
+    Points of Dice on each scan's own grid. The rule follows from patients and splits alone, and is that of all patients
+    in every set; ``power_1_point`` is its chance to find that much with the noise that the contrast's own differences
+    show. ``mixed…``: by the mixed model.
     """
-    scores = read_scores(runs).query("grid == 'native'")
+    scores, train = read_scores(runs).query("grid == 'native'"), train_cases(runs)
     cases = pd.Series(list(zip(scores["modality"], scores["case"], strict=True)), scores.index)
+    rule = rule_of(design_of(scores[scores["method"] == table.reference], train), len(table.contrasts))
     rows = [
         row
         for name, left_out in _left_out(table).items()
-        for row in _of(table, scores[~cases.isin(left_out)], name, train_cases(runs))
+        for row in _of(table, scores[~cases.isin(left_out)], name, train, rule)
     ]
     return rounded(pd.DataFrame(rows), digits=8).assign(**provenance(runs))
 
@@ -40,11 +42,11 @@ def _left_out(table: matrix.Table) -> dict[str, list[tuple[str, str]]]:
     return {ALL: []} | ({UNSEEN: seen} if seen else {}) | ({f"without {named}": outliers} if outliers else {})
 
 
-def _of(table: matrix.Table, scores: pd.DataFrame, patients: str, train: float) -> list[dict]:
+def _of(table: matrix.Table, scores: pd.DataFrame, patients: str, train: float, rule: Rule) -> list[dict]:
     design = design_of(scores[scores["method"] == table.reference], train)
     tested = {f"n_{m}": len(set().union(*splits)) for m, splits in zip(design.modalities, design.tested, strict=True)}
     differences = [paired(scores, *pair) for pair in table.contrasts]
-    judged = contrasts.judge(differences, design)
+    judged = contrasts.judge(differences, design, rule)
     rows = []
     for place, (method, reference) in enumerate(table.contrasts):
         found, model = judged.contrasts[place], mixed(differences[place])
@@ -78,7 +80,7 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
     first, labels = rows.iloc[0], {name: variant.label for name, variant in matrix.variants().items()}
     sections = [
         Section(
-            f"{name[0].upper()}{name[1:]} ({_counted(own.iloc[0])}): by {own['rule'].iloc[0]}",
+            f"{name[0].upper()}{name[1:]} ({_counted(own.iloc[0])})",
             pd.DataFrame(
                 {
                     "Contrast": f"{labels[row.method]} − {labels[row.reference]}",
@@ -98,9 +100,9 @@ def page(table: matrix.Table, rows: pd.DataFrame) -> Page:
         f"{table.title}: contrasts",
         f"{warning(first['data'], tasks()[table.task])} Scale: {first['scale']}.",
         "Differences of the overall mean Dice (%) on each scan's own grid, with 95 % t intervals over "
-        f"{people(first['data'])}, and by mixed models with them and trainings crossed; verdicts and p are "
-        f"Holm-corrected over the {len(table.contrasts)} contrasts; last, the rule's chance to find {OF_INTEREST:g} "
-        "point, simulated with the noise of the contrast's own differences. "
+        f"{people(first['data'])}, and by mixed models with them and trainings crossed; verdicts and p by "
+        f"{first['rule']}, Holm-corrected over the {len(table.contrasts)} contrasts; last, that rule's chance to find "
+        f"{OF_INTEREST:g} point, simulated with the noise of the contrast's own differences. "
         f"Test results of {pooled(table, first['splits'].split())}. "
         f"Seeds {first['seed']}, initialisation {first['init']}, commit {first['commit']}.",
         tuple(sections),

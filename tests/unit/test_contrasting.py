@@ -80,7 +80,8 @@ def test_a_gain_that_was_put_in_is_found_and_no_other(made_up):
     assert few["ours", "joint_plain_tuned"] == pytest.approx(own.difference, abs=1e-4)
     text = rendering.markdown(contrasting.page(STUDY, rows)).replace("\xa0", " ")
     assert "Ours, U-Net − Joint, U-Net" in text and "20 splits pooled, each test case in 4 of them" in text
-    assert "## Without the development split's validation cases (24 CT + 16 MRI): by " in text
+    assert "## Without the development split's validation cases (24 CT + 16 MRI)\n" in text
+    assert rows["rule"].nunique() == 1 and f"verdicts and p by {rows['rule'].iloc[0]}, Holm-corrected" in text
 
 
 def test_a_study_that_is_under_way_stands_in_tables_and_is_explained(made_up, tmp_path):
@@ -102,7 +103,7 @@ def test_a_study_that_is_under_way_stands_in_tables_and_is_explained(made_up, tm
     assert any("repeat1_fold1/seed11" in line for line in lines)
     judged = contrasting.judge(STUDY, runs)
     assert set(judged["splits"].str.split().str.len()) == {7}
-    assert "(30 CT + 20 MRI): by " in rendering.markdown(contrasting.page(STUDY, judged)).replace("\xa0", " ")
+    assert "(30 CT + 20 MRI)\n" in rendering.markdown(contrasting.page(STUDY, judged)).replace("\xa0", " ")
 
 
 @pytest.mark.long
