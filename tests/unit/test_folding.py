@@ -111,7 +111,9 @@ def test_unknown_modality_is_an_error():
         fold(_trained("swin_unet", "ours"), "pet")
 
 
-@pytest.mark.parametrize("backbone", ["nnformer", "swin_unet", "unet", "swin_unetr"])
+@pytest.mark.parametrize(
+    "backbone", ["nnformer", "swin_unet", "unet", pytest.param("swin_unetr", marks=pytest.mark.long)]
+)
 def test_an_exported_network_gives_the_same_logits(backbone, tmp_path):
     image, logits = _folded_on_disk(backbone, tmp_path)
     write_exported(tmp_path, "export")

@@ -69,6 +69,7 @@ def test_imagenet_is_fetched_or_asked_for_but_never_left_out(hearts):
     assert "/nowhere is not there" in shown and "init=random" in shown
 
 
+@pytest.mark.long
 def test_a_run_starts_from_a_checkpoint_and_says_what_became_of_it(hearts, tmp_path):
     """Random weights in Swin-T's shapes, into Swin-Unet of width 96; another seed, beside the other runs."""
     import torch
