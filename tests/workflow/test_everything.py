@@ -49,7 +49,7 @@ def test_the_figure_is_drawn_as_pdf_and_png(shown):
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 1000
 
 
-@pytest.mark.parametrize("orientation", ["LPS", "PIR"])
+@pytest.mark.parametrize("orientation", ["PIR", pytest.param("LPS", marks=pytest.mark.long)])
 def test_a_users_scan_comes_back_in_its_own_geometry(made, tmp_path, orientation):
     """Another orientation and a finer grid than any training case."""
     raw = sitk.ReadImage(str(made.folder / "data/phantom/btcv/RawData/Training/img/img0002.nii.gz"))
@@ -98,6 +98,7 @@ def test_a_prediction_that_cannot_be_is_one_line_and_no_file(made, tmp_path, mon
     assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
 
 
+@pytest.mark.long
 def test_a_run_is_what_its_settings_say_wherever_it_lies(made, tmp_path):
     """A copied and renamed run gives a scan the workflow's labels, and is refused in one line if of another version."""
     scan = made.folder / "data/phantom/btcv/RawData/Training/img/img0002.nii.gz"

@@ -126,6 +126,7 @@ def test_a_folded_network_segments_a_users_scan(hearts, tmp_path):
     assert labels.shape == given.shape and np.array_equal(labels.affine, given.affine)
 
 
+@pytest.mark.long
 def test_a_folded_network_is_enough_without_the_checkout(hearts, installed, tmp_path):
     """The installed package and the folded folder alone."""
     scan = hearts.folder / "data/phantom/mmwhs_mri/mr_train/mr_train_1007_image.nii.gz"
