@@ -112,7 +112,8 @@ def test_unknown_modality_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "backbone", ["nnformer", "swin_unet", "unet", pytest.param("swin_unetr", marks=pytest.mark.long)]
+    "backbone",
+    ["nnformer", "unet", *(pytest.param(slow, marks=pytest.mark.long) for slow in ("swin_unet", "swin_unetr"))],
 )
 def test_an_exported_network_gives_the_same_logits(backbone, tmp_path):
     image, logits = _folded_on_disk(backbone, tmp_path)

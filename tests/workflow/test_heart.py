@@ -118,6 +118,7 @@ def test_a_folded_network_predicts_the_same(hearts, tmp_path, task, split, case)
     assert np.abs(whole - folded).max() < 1e-4 and whole.std() > 0.01
 
 
+@pytest.mark.long
 def test_a_folded_network_segments_a_users_scan(hearts, tmp_path):
     scan = hearts.folder / "data/phantom/mmwhs_mri/mr_train/mr_train_1007_image.nii.gz"
     hearts.run(f"ssc fold {RUNS}/ours {tmp_path}/folded")
