@@ -126,7 +126,7 @@ def judge(differences: Sequence[pd.DataFrame], design: Design, rule: Rule | None
     if rule is None or design.rare:
         rule = rule_of(design, len(differences))
     found = [contrast(own, design.tested_share) for own in differences]
-    if design.rare:  # of a single patient's structure nothing says how it varies
+    if design.rare:  # too few show it to say how it varies
         found = [replace(own, low=float("nan"), high=float("nan")) for own in found]
     corrected = holm([f.p[rule.name] for f in found]) if rule.name else [float("nan")] * len(found)
     return Judged(rule, found, corrected, verdicts(found, rule))
